@@ -1,0 +1,58 @@
+"""Swap the classifier of any existing model for an FFC one, by name."""
+
+from torch import nn
+
+from .layers import FFCConv2d, FFCLinear, why_not_convertible
+
+
+def attach(model: nn.Module, name: str, **ffc_options) -> nn.Module:
+    """Replace the ``nn.Linear`` or 1x1 ``nn.Conv2d`` called ``name`` by its FFC version, in place.
+
+    The new layer takes over the old one's parameters, so loaded weights, ties and optimizers stay valid; the filters
+    (``filters.{i}.*``) are new and start at weight 1, bias 0. A layer that the model holds under several names is
+    replaced under all of them.
+
+    Args:
+        model: any module, of torchvision, timm, Hugging Face or your own.
+        name: as in ``model.named_modules()``, e.g. ``'roi_heads.box_predictor.cls_score'``.
+        **ffc_options: ``num_filters``, ``interpolate``, ``test_reduce``, ``eps`` of :class:`ffc_dense.FFCLinear`.
+
+    Returns:
+        ``model`` itself.
+
+    Raises:
+        ValueError: there is no such layer, or it is no classifier; the message lists those that are.
+    """
+    places = dict(model.named_modules(remove_duplicate=False))
+    layer = places.get(name) if name else None
+    kind = _ffc_kind(layer)
+    reason = why_not_convertible(layer, kind._stock) if kind else ""
+    if layer is None:
+        reason = f"the model has no layer {name!r}"
+    elif kind is None:
+        reason = f"{name!r} is a {type(layer).__name__}, not an nn.Linear or a 1x1 nn.Conv2d"
+    if reason:
+        raise ValueError(f"attach: {reason}. {_candidates(places)}")
+    ffc = kind.from_layer(layer, **ffc_options)
+    for place, module in places.items():
+        if module is layer:
+            parent, _, child = place.rpartition(".")
+            setattr(model.get_submodule(parent), child, ffc)
+    return model
+
+
+def _ffc_kind(layer):
+    return FFCLinear if isinstance(layer, nn.Linear) else FFCConv2d if isinstance(layer, nn.Conv2d) else None
+
+
+def _candidates(places: dict[str, nn.Module]) -> str:
+    names = []
+    for place, module in places.items():
+        kind = _ffc_kind(module)
+        if place and kind and not why_not_convertible(module, kind._stock):
+            names.append(place)
+    if not names:
+        return "It has no nn.Linear or 1x1 nn.Conv2d that could be replaced."
+    shown = names[-20:]  # classifiers come last
+    more = f" (the last {len(shown)} of {len(names)})" if len(names) > len(shown) else ""
+    return f"Candidates{more}: {', '.join(shown)}"

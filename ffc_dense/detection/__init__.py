@@ -1,0 +1,29 @@
+"""FFC box classification for detectron2.
+
+Importing this package registers the ``FFC*ROIHeads`` and the mini dataset; detectron2 must be installed.
+"""
+
+try:
+    import detectron2  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "detectron2":
+        raise
+    raise ModuleNotFoundError(
+        "ffc_dense.detection needs detectron2, which is not installed. Install it from source: pip install "
+        "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git', "
+        "then pip install 'ffc_dense[detection]'",
+        name="detectron2",
+    ) from error
+
+from . import datasets  # noqa: F401  (registers the mini dataset)
+from .config import add_ffc_config
+from .predictor import FFCFastRCNNOutputLayers
+from .roi_heads import FFCCascadeROIHeads, FFCRes5ROIHeads, FFCStandardROIHeads
+
+__all__ = [
+    "FFCCascadeROIHeads",
+    "FFCFastRCNNOutputLayers",
+    "FFCRes5ROIHeads",
+    "FFCStandardROIHeads",
+    "add_ffc_config",
+]

@@ -1,0 +1,14 @@
+from detectron2.config import CfgNode
+
+
+def add_ffc_config(cfg: CfgNode) -> None:
+    """Add the keys of the FFC box classifier to ``cfg``. Keys that are there already keep their values."""
+    head = cfg.MODEL.ROI_BOX_HEAD
+    if "FFC" not in head:
+        head.FFC = CfgNode()
+    # Length of the LayerNorm + ReLU chain. 0 is the stock classifier.
+    head.FFC.NUM_FILTERS = head.FFC.get("NUM_FILTERS", 3)
+    # Classify the averages of neighbouring stages too: 7 outputs (the paper) instead of 4 (the authors' code).
+    head.FFC.INTERPOLATE = head.FFC.get("INTERPOLATE", True)
+    # How the outputs become one at test time: "vote" (the paper) or "mean" (the authors' code).
+    head.FFC.TEST_REDUCE = head.FFC.get("TEST_REDUCE", "vote")

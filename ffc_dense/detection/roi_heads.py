@@ -1,0 +1,58 @@
+"""detectron2's ROI heads name their box predictor in code, not in the config; these heads name the FFC one."""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, CascadeROIHeads, Res5ROIHeads, StandardROIHeads
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+
+from .predictor import FFCFastRCNNOutputLayers
+
+
+@ROI_HEADS_REGISTRY.register()
+class FFCStandardROIHeads(StandardROIHeads):
+    """Identical to :class:`StandardROIHeads`, except that the box predictor is :class:`FFCFastRCNNOutputLayers`."""
+
+    @classmethod
+    def _init_box_head(cls, cfg, input_shape):
+        ret = super()._init_box_head(cfg, input_shape)
+        ret["box_predictor"] = _ffc_predictor(cfg, ret["box_predictor"])
+        return ret
+
+
+@ROI_HEADS_REGISTRY.register()
+class FFCRes5ROIHeads(Res5ROIHeads):
+    """Identical to :class:`Res5ROIHeads` (C4), except that the box predictor is :class:`FFCFastRCNNOutputLayers`."""
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        ret = super().from_config(cfg, input_shape)
+        ret["box_predictor"] = _ffc_predictor(cfg, ret["box_predictor"])
+        return ret
+
+
+@ROI_HEADS_REGISTRY.register()
+class FFCCascadeROIHeads(CascadeROIHeads):
+    """Identical to :class:`CascadeROIHeads`, except that every stage's predictor is an FFC one, with its own filters.
+
+    The stages' probabilities are averaged as in the stock class, after each stage held its own vote.
+    """
+
+    @classmethod
+    def _init_box_head(cls, cfg, input_shape):
+        ret = super()._init_box_head(cfg, input_shape)
+        ret["box_predictors"] = [_ffc_predictor(cfg, stock) for stock in ret["box_predictors"]]
+        return ret
+
+
+def _ffc_predictor(cfg: CfgNode, stock: FastRCNNOutputLayers) -> FFCFastRCNNOutputLayers:
+    """An FFC predictor that starts with the weights of ``stock``.
+
+    It draws no random number of its own, so that every other layer of a seeded model starts as in the stock model.
+    """
+    shape = ShapeSpec(channels=stock.cls_score.in_features)
+    with torch.random.fork_rng(devices=[]):
+        predictor = FFCFastRCNNOutputLayers(cfg, shape, box2box_transform=stock.box2box_transform)
+    predictor.cls_score.weight, predictor.cls_score.bias = stock.cls_score.weight, stock.cls_score.bias
+    predictor.bbox_pred = stock.bbox_pred
+    return predictor

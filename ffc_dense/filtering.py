@@ -1,0 +1,115 @@
+"""The filter chain of FFC: LayerNorm + ReLU, again and again (paper section 3, eq. 2).
+
+Shape shorthand used in the core:
+    C: features (channels) of the classifier's input
+    K: classes, the classifier's outputs
+    n: filters in the chain; stages F_0 (the input) ... F_n
+    M: outputs, 2n + 1, or n + 1 without interpolation
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MIN_EPS = 1e-5  # below it, a constant feature under fp16 divides by a variance that rounds to zero
+HUGE = 1e15  # a feature beyond it is scaled down first: its square would leave the range of fp32
+
+
+class FeatureFilter(nn.ModuleList):
+    """A chain of n affine LayerNorms over C features, each followed by ReLU.
+
+    F_0 = x and F_i = ReLU(LN_i(F_{i-1})). LayerNorm centres the feature, so ReLU zeroes what lies below its
+    (affinely shifted) mean. It is a ModuleList of ``nn.LayerNorm``: the state-dict keys are ``{i}.weight`` and
+    ``{i}.bias``, and optimizers recognise the parameters as those of a norm layer.
+
+    Args:
+        num_features: C.
+        num_filters: n >= 0; 0 leaves the feature alone.
+        eps: LayerNorm's epsilon, at least 1e-5.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    def __init__(self, num_features: int, num_filters: int = 3, eps: float = 1e-5, *, device=None, dtype=None):
+        if isinstance(num_filters, bool) or not isinstance(num_filters, int) or num_filters < 0:
+            raise ValueError(f"num_filters must be an integer >= 0, got {num_filters!r}")
+        if not eps >= MIN_EPS:
+            raise ValueError(f"eps must be at least {MIN_EPS}, got {eps!r}: smaller ones give NaN in half precision")
+        super().__init__(nn.LayerNorm(num_features, eps, device=device, dtype=dtype) for _ in range(num_filters))
+        self.num_features = num_features
+
+    def reset_parameters(self) -> None:
+        """Set every LayerNorm to weight 1 and bias 0."""
+        for norm in self:
+            norm.reset_parameters()
+
+    def forward(self, x: Tensor, dim: int = -1) -> list[Tensor]:
+        """All stages of ``x``, whose features lie along ``dim``.
+
+        Returns:
+            [F_0, ..., F_n], each shaped like ``x``. F_0 is ``x`` itself; the others are fp32 for half-precision
+            input (statistics and chain stay in fp32 under autocast too), else of the dtype of ``x``.
+
+        Raises:
+            TypeError: ``x`` is not floating point.
+            ValueError: ``x`` does not have C features along ``dim``.
+        """
+        if not x.is_floating_point():
+            raise TypeError(f"FFC expects a floating-point feature, got {x.dtype}")
+        if x.dim() < abs(dim) or x.shape[dim] != self.num_features:
+            raise ValueError(
+                f"FFC expects {self.num_features} features along dimension {dim}, got input of shape {tuple(x.shape)}"
+            )
+        stages = [x]
+        # Features last for the whole chain: one permutation, not one per LayerNorm.
+        feature = _within_range(x.movedim(dim, -1).to(torch.promote_types(x.dtype, torch.float32)))
+        for norm in self:
+            weight, bias = norm.weight.to(feature.dtype), norm.bias.to(feature.dtype)
+            feature = F.relu(F.layer_norm(feature, norm.normalized_shape, weight, bias, norm.eps))
+            stages.append(feature.movedim(-1, dim))
+        return stages
+
+
+def _within_range(feature: Tensor) -> Tensor:
+    """``feature`` (..., C), with each one that exceeds HUGE scaled down to it; LayerNorm does not see the difference.
+
+    The scale is a constant to autograd, which is exact: LayerNorm does not depend on it.
+    """
+    if feature.numel() == 0:
+        return feature
+    scale = feature.detach().abs().amax(-1, keepdim=True).div(HUGE).clamp(min=1)
+    return feature / scale
+
+
+def interpolate_outputs(outputs: list[Tensor]) -> list[Tensor]:
+    """Put the average of each two neighbours between them: n + 1 outputs -> 2n + 1 (Out2, Out4, Out6).
+
+    The paper averages neighbouring *features*; the classifier is linear, so averaging its logits is the same.
+    """
+    paired = [outputs[0]]
+    for previous, current in pairwise(outputs):
+        paired += [(previous + current) / 2, current]
+    return paired
+
+
+def mean_feature(stages: list[Tensor], interpolate: bool) -> Tensor:
+    """The weighted sum of stages whose classification is the mean of all M outputs.
+
+    Mean and classifier are linear and commute: with interpolation each inner stage counts twice (once itself, half
+    in each neighbouring average) and each end 1.5 times, out of M = 2n + 1; without it all count alike.
+
+    Returns:
+        A tensor shaped like the stages, of the dtype of the last one.
+    """
+    last = len(stages) - 1
+    if interpolate and last > 0:
+        weights = [(1.5 if i in (0, last) else 2.0) / (2 * last + 1) for i in range(last + 1)]
+    else:
+        weights = [1.0 / (last + 1)] * (last + 1)
+    total = stages[0].to(stages[-1].dtype) * weights[0]
+    for stage, weight in zip(stages[1:], weights[1:], strict=True):
+        total = total + stage * weight
+    return total

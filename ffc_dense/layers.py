@@ -1,0 +1,182 @@
+"""FFC classifiers in the place of ``nn.Linear`` and 1x1 ``nn.Conv2d``. Shape shorthand as in ``filtering.py``."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from .filtering import FeatureFilter, interpolate_outputs, mean_feature
+from .voting import vote
+
+TEST_REDUCTIONS = ("vote", "mean")
+
+
+class _FFCClassifier:
+    """What FFCLinear and FFCConv2d share; stands before ``nn.Linear`` / ``nn.Conv2d`` in their bases."""
+
+    _stock: type[nn.Module]  # the layer that this one extends
+    _feature_dim: int  # of the input, counted from the end
+    filters: FeatureFilter
+    interpolate: bool
+
+    @property
+    def test_reduce(self) -> str:
+        """How the outputs become one at test time: 'vote' or 'mean'. May be set at any time."""
+        return self._test_reduce
+
+    @test_reduce.setter
+    def test_reduce(self, name: str) -> None:
+        if name not in TEST_REDUCTIONS:
+            raise ValueError(f"test_reduce must be one of {', '.join(map(repr, TEST_REDUCTIONS))}, got {name!r}")
+        self._test_reduce = name
+
+    @property
+    def num_filters(self) -> int:
+        """n, the length of the filter chain."""
+        return len(self.filters)
+
+    @property
+    def num_outputs(self) -> int:
+        """M: 2n + 1 with interpolation, n + 1 without."""
+        return 2 * self.num_filters + 1 if self.interpolate else self.num_filters + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (..., C) or (..., C, H, W) -> logits with K in the place of C, of the dtype of the stock layer's."""
+        if not self.filters:
+            return super().forward(x)
+        if self.training or self.test_reduce == "mean":
+            return super().forward(mean_feature(self.filters(x, self._feature_dim), self.interpolate).to(x.dtype))
+        return vote(self.outputs(x), self._feature_dim)[0]
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
+        # F_0 is the input itself: Out1 must be the stock layer's result, so it is classified as it came.
+        stages = [stage.to(x.dtype) for stage in self.filters(x, self._feature_dim)]
+        outputs = [super(_FFCClassifier, self).forward(stage) for stage in stages]
+        return torch.stack(interpolate_outputs(outputs) if self.interpolate else outputs)
+
+    def init_weights(self) -> None:
+        """Restore the LayerNorms to weight 1 and bias 0.
+
+        mmengine calls this after it applied an ``init_cfg`` override such as ``Normal`` to the classifier *and all of
+        its children*, and skips it when the weights came from a checkpoint.
+        """
+        self.filters.reset_parameters()
+
+    def extra_repr(self) -> str:
+        return (
+            f"{super().extra_repr()}, num_filters={self.num_filters}, interpolate={self.interpolate}, "
+            f"test_reduce={self.test_reduce!r}"
+        )
+
+    def _add_filters(self, num_features, num_filters, interpolate, test_reduce, eps, device, dtype):
+        if not isinstance(interpolate, bool):
+            raise ValueError(f"interpolate must be True or False, got {interpolate!r}")
+        self.interpolate = interpolate
+        self.test_reduce = test_reduce
+        self.filters = FeatureFilter(num_features, num_filters, eps, device=device, dtype=dtype)
+
+    @classmethod
+    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, **ffc_options):
+        """``cls`` with the very parameters of ``layer``. Draws no random number: a seeded model stays as it was."""
+        reason = why_not_convertible(layer, cls._stock)
+        if reason:
+            raise TypeError(f"{cls.__name__}.from_layer: {reason}")
+        ffc = cls(num_features, num_outputs, layer.bias is not None, device="meta", **ffc_options)
+        like = dict(device=layer.weight.device, dtype=layer.weight.dtype)
+        eps = ffc_options.get("eps", 1e-5)
+        ffc.filters = FeatureFilter(num_features, ffc.num_filters, eps, **like)
+        ffc.weight, ffc.bias = layer.weight, layer.bias
+        return ffc.train(layer.training)
+
+
+class FFCLinear(_FFCClassifier, nn.Linear):
+    """Sequential Feature Filtering Classifier over the last dimension.
+
+    Identical to ``nn.Linear``, except that n filters (LayerNorm + ReLU, 2C parameters each) make n + 1 versions of the
+    feature, the one classifier maps each, and the outputs are averaged in training and voted in testing. With
+    ``num_filters=0`` it is ``nn.Linear`` to the bit. State-dict keys: those of ``nn.Linear`` plus
+    ``filters.{i}.weight`` and ``filters.{i}.bias``.
+
+    Args:
+        in_features: C.
+        out_features: K.
+        bias: whether the classifier has a bias.
+        num_filters: n, length of the chain; 3 in the paper.
+        interpolate: also classify the average of each two neighbouring stages (the paper's Out2, Out4, Out6).
+            False: the n + 1 outputs of the authors' released code.
+        test_reduce: 'vote' (the paper, :func:`ffc_dense.vote`) or 'mean' of logits (the authors' released code).
+        eps: of every LayerNorm, at least 1e-5.
+
+    Raises:
+        ValueError: an option is out of its range; the message lists what is valid.
+    """
+
+    _stock = nn.Linear
+    _feature_dim = -1
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, num_filters: int = 3,
+                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5, device=None, dtype=None):
+        nn.Linear.__init__(self, in_features, out_features, bias, device=device, dtype=dtype)
+        self._add_filters(in_features, num_filters, interpolate, test_reduce, eps, device, dtype)
+
+    @classmethod
+    def from_layer(cls, linear: nn.Linear, **ffc_options) -> "FFCLinear":
+        """An FFCLinear that takes over the parameters, device, dtype and mode of ``linear``.
+
+        Raises:
+            TypeError: ``linear`` is not a plain ``nn.Linear``, so its parameters alone would not say what it computes.
+        """
+        if isinstance(linear, nn.Linear):
+            return cls._from_stock(linear, linear.in_features, linear.out_features, **ffc_options)
+        raise TypeError(f"{cls.__name__}.from_layer expects an nn.Linear, got {type(linear).__name__}")
+
+
+class FFCConv2d(_FFCClassifier, nn.Conv2d):
+    """Sequential Feature Filtering Classifier for every position of an NCHW map.
+
+    Identical to a 1x1 ``nn.Conv2d`` with stride 1, except for the filters described at :class:`FFCLinear`; LayerNorm
+    runs over the channels of each position.
+
+    Args:
+        in_channels: C.
+        out_channels: K.
+        bias, num_filters, interpolate, test_reduce, eps: as in :class:`FFCLinear`.
+    """
+
+    _stock = nn.Conv2d
+    _feature_dim = -3
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True, *, num_filters: int = 3,
+                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5, device=None, dtype=None):
+        nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size=1, bias=bias, device=device, dtype=dtype)
+        self._add_filters(in_channels, num_filters, interpolate, test_reduce, eps, device, dtype)
+
+    @classmethod
+    def from_layer(cls, conv: nn.Conv2d, **ffc_options) -> "FFCConv2d":
+        """An FFCConv2d that takes over the parameters, device, dtype and mode of a 1x1 ``conv``.
+
+        Raises:
+            TypeError: ``conv`` is not a plain 1x1 ``nn.Conv2d`` of stride 1, without padding and groups.
+        """
+        if isinstance(conv, nn.Conv2d):
+            return cls._from_stock(conv, conv.in_channels, conv.out_channels, **ffc_options)
+        raise TypeError(f"{cls.__name__}.from_layer expects an nn.Conv2d, got {type(conv).__name__}")
+
+
+def why_not_convertible(layer: nn.Module, stock: type[nn.Module]) -> str:
+    """Why ``layer`` cannot become the FFC version of ``stock``; '' if it can."""
+    name = type(layer).__name__
+    if isinstance(layer, _FFCClassifier):
+        return f"the layer is an {name} already"
+    if type(layer).forward is not stock.forward:
+        return f"{name} computes something else than {stock.__name__}"
+    if not isinstance(layer._parameters.get("weight"), nn.Parameter):
+        return f"the weight of the {name} is not a parameter of its own (parametrized, pruned or quantized)"
+    if is_lazy(layer.weight):
+        return f"the {name} has no shape yet; run the model once first"
+    if stock is nn.Conv2d:
+        plain = dict(kernel_size=(1, 1), stride=(1, 1), padding=(0, 0), groups=1)
+        other = [f"{key}={getattr(layer, key)}" for key, value in plain.items() if getattr(layer, key) != value]
+        if other:
+            return f"a 1x1 convolution without stride, padding and groups is needed; this one has {', '.join(other)}"
+    return ""

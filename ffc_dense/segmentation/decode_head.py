@@ -1,0 +1,105 @@
+"""What every FFC decode head adds to its mmseg twin.
+
+Shape shorthand: N images, C channels, K classes (``out_channels``), M outputs, (h, w) the feature's size, (H, W)
+the size that the head upsamples to.
+"""
+
+import torch
+from torch import Tensor
+
+from ..layers import FFCConv2d
+from ..voting import vote
+
+VOTE_AT = ("prediction", "feature")
+
+
+class FFCDecodeHead:
+    """Stands before an mmseg decode head in the bases of an ``FFC*Head``.
+
+    The head is identical to its mmseg twin, except that ``conv_seg`` is an :class:`ffc_dense.FFCConv2d` (after the
+    dropout, under the same name) and that ``predict`` lets the outputs vote for every pixel.
+
+    ``forward`` returns a normal (N, K, h, w) map in both modes, for losses, FLOPs counters and export; in eval mode
+    its pixels have voted at (h, w). ``predict``, which segmentors call, upsamples every output to (H, W) first and
+    votes there.
+
+    The outputs differ in the scale of their logits. mmseg resizes, averages (slide windows, test-time augmentation)
+    what ``predict`` returns, so a voted map is passed on as the winner's log-probabilities, which are comparable from
+    pixel to pixel and leave argmax and softmax as they are. A binary head (K = 1) passes on the winner's logit, which
+    is comparable already. ``test_reduce='mean'`` passes on logits, as the stock head does.
+
+    Args:
+        num_filters, interpolate, test_reduce, eps: see :class:`ffc_dense.FFCLinear`.
+        vote_at: 'prediction' votes at (H, W). 'feature' votes at (h, w) and upsamples the winners: M times less
+            memory, other label maps near boundaries.
+        **kwargs: those of the mmseg head.
+
+    Raises:
+        ValueError: an option has no such value; the message lists the valid ones.
+    """
+
+    def __init__(
+        self,
+        *args,
+        num_filters: int = 3,
+        interpolate: bool = True,
+        test_reduce: str = "vote",
+        eps: float = 1e-5,
+        vote_at: str = "prediction",
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        if vote_at not in VOTE_AT:
+            raise ValueError(f"vote_at must be one of {', '.join(map(repr, VOTE_AT))}, got {vote_at!r}")
+        self.vote_at = vote_at
+        self.conv_seg = FFCConv2d.from_layer(
+            self.conv_seg, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce, eps=eps
+        )
+        self._outputs_in_batch = False
+
+    def cls_seg(self, feat: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, K, h, w) logits; while ``predict`` runs, (M * N, K, h, w): every output."""
+        if not self._outputs_in_batch:
+            return super().cls_seg(feat)
+        if self.dropout is not None:
+            feat = self.dropout(feat)
+        return self.conv_seg.outputs(feat).flatten(0, 1)
+
+    def predict(self, *args, **kwargs) -> Tensor:
+        """As in the stock head: features and image metas -> (N, K, H, W)."""
+        # The outputs travel through the stock forward() and resize as additional images of the batch: neither knows
+        # of them, so each head keeps its own code.
+        self._outputs_in_batch = self._votes() and self.vote_at == "prediction"
+        try:
+            return super().predict(*args, **kwargs)
+        finally:
+            self._outputs_in_batch = False
+
+    def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Upsample to (H, W) as the stock head does, and vote before or after it."""
+        if not self._votes():
+            return super().predict_by_feat(seg_logits, batch_img_metas)
+        if not self._outputs_in_batch:
+            return super().predict_by_feat(_comparable(seg_logits), batch_img_metas)
+        resized = super().predict_by_feat(seg_logits, batch_img_metas)
+        winners, _ = vote(resized.unflatten(0, (self.conv_seg.num_outputs, -1)), -3)
+        return _comparable(winners)
+
+    def _votes(self) -> bool:
+        layer = self.conv_seg
+        return layer.num_filters > 0 and layer.test_reduce == "vote" and not layer.training
+
+
+def _comparable(winners: Tensor) -> Tensor:
+    """Logits (N, K, ...) of different outputs -> log-probabilities, at least fp32; K = 1 stays as it is.
+
+    The winner's class is raised by one unit in the last place: subtracting log(sum(exp)) can round it onto another
+    class, and then argmax would not give the label that was elected.
+    """
+    if winners.shape[1] == 1:
+        return winners
+    log_prob = winners.log_softmax(1, torch.promote_types(winners.dtype, torch.float32))
+    label = winners.argmax(1, keepdim=True)
+    top = log_prob.gather(1, label)
+    step = torch.nextafter(top.detach(), torch.full_like(top, torch.inf)) - top.detach()  # has no derivative
+    return log_prob.scatter(1, label, top + step)
