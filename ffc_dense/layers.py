@@ -57,8 +57,8 @@ class _FFCClassifier:
     def init_weights(self) -> None:
         """Restore the LayerNorms to weight 1 and bias 0.
 
-        mmengine calls this after it applied an ``init_cfg`` override such as ``Normal`` to the classifier *and all of
-        its children*, and skips it when the weights came from a checkpoint.
+        mmengine calls this on the layers of a model after it applied an ``init_cfg`` override such as ``Normal`` to
+        the classifier *and all of its children*, and skips it when the weights came from a checkpoint.
         """
         self.filters.reset_parameters()
 

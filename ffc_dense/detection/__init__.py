@@ -16,11 +16,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 from . import datasets  # noqa: F401  (registers the mini dataset)
+from .checkpoint import EvalCheckpointer
 from .config import add_ffc_config
 from .predictor import FFCFastRCNNOutputLayers
 from .roi_heads import FFCCascadeROIHeads, FFCRes5ROIHeads, FFCStandardROIHeads
 
 __all__ = [
+    "EvalCheckpointer",
     "FFCCascadeROIHeads",
     "FFCFastRCNNOutputLayers",
     "FFCRes5ROIHeads",

@@ -7,6 +7,7 @@ the size that the head upsamples to.
 import torch
 from torch import Tensor
 
+from ..filtering import FeatureFilter
 from ..layers import FFCConv2d
 from ..voting import vote
 
@@ -56,6 +57,21 @@ class FFCDecodeHead:
             self.conv_seg, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce, eps=eps
         )
         self._outputs_in_batch = False
+
+    def init_weights(self) -> None:
+        """As in the stock head, which starts a seeded model with the same numbers; the filters start at 1 and 0.
+
+        mmengine applies ``init_cfg`` overrides such as ``Normal`` on ``conv_seg`` to all of its children, so the
+        filters step aside for that. They stay where a checkpoint (``Pretrained``) brings them.
+        """
+        if isinstance(self.init_cfg, dict) and self.init_cfg.get("type") == "Pretrained":
+            return super().init_weights()
+        filters, self.conv_seg.filters = self.conv_seg.filters, FeatureFilter(self.conv_seg.in_channels, 0)
+        try:
+            super().init_weights()
+        finally:
+            self.conv_seg.filters = filters
+        filters.reset_parameters()
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, K, h, w) logits; while ``predict`` runs, (M * N, K, h, w): every output."""

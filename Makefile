@@ -1,0 +1,18 @@
+# make demo: environment, mini dataset, training and evaluation of stock and FFC models, table and pictures
+# make test: environment, mini dataset, the test suite
+.PHONY: demo test lint env
+
+VENV ?= .venv
+PYTEST_ARGS ?= -m "not slow"
+
+demo: env
+	$(VENV)/bin/python tools/demo.py
+
+test: env
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: env
+	$(VENV)/bin/ruff check .
+
+env:
+	@tools/setup_env.sh $(VENV)

@@ -1,0 +1,215 @@
+#!/usr/bin/env python
+"""``make demo``: train and evaluate Faster R-CNN and PSPNet, stock and FFC, on the mini dataset, on the CPU.
+
+Each stage runs the frameworks' own command lines as two processes side by side. A finished stage is not run again, an
+interrupted training resumes from its last checkpoint.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mmseg
+
+ROOT = Path(__file__).resolve().parent.parent
+DETECTION = ROOT / "configs/mini_coco"
+SEGMENTATION = ROOT / "configs/mini_cityscapes"
+MMSEG_TOOLS = Path(mmseg.__file__).parent / ".mim/tools"  # mmseg's own train.py and test.py, as its wheel installs them
+
+
+@dataclass
+class Job:
+    """One process and the marker that says which command, with which configs, it finished."""
+
+    name: str
+    folder: Path
+    command: list[str]
+    progress: str = ""  # pattern, below the folder, of the framework's JSON lines that hold the iteration
+    iterations: int = 0
+    process: subprocess.Popen | None = field(default=None, repr=False)
+
+    def key(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.command).encode())
+        for path in sorted([*ROOT.glob("configs/**/*"), *ROOT.glob("ffc_dense/**/*.py")]):
+            if path.is_file():
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    @property
+    def marker(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".done")
+
+    def is_done(self) -> bool:
+        return self.marker.exists() and self.marker.read_text() == self.key()
+
+    def start(self, threads: int) -> None:
+        started = self.folder.with_name(self.folder.name + ".started")
+        if started.exists() and started.read_text() != self.key():
+            print(f"  {self.name}: the settings changed since the last run, starting over")
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        started.write_text(self.key())
+        environment = dict(
+            os.environ,
+            CUDA_VISIBLE_DEVICES="",  # the demo is the same everywhere: CPU
+            DETECTRON2_DATASETS=str(ROOT / "data"),
+            OMP_NUM_THREADS=str(threads),
+            PYTHONWARNINGS="ignore",
+        )
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".log")
+
+    def iteration(self) -> int:
+        files = sorted(self.folder.glob(self.progress)) if self.progress else []
+        lines = files[-1].read_text().splitlines() if files else []
+        entry = json.loads(lines[-1]) if lines else {}
+        return entry.get("step", entry.get("iteration", -1) + 1)
+
+    def finish(self) -> None:
+        if self.process.returncode != 0:
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            sys.exit(f"{tail}\n\ndemo: {self.name} failed with exit code {self.process.returncode}, see {self.log}")
+        self.marker.write_text(self.key())
+
+
+def run(title: str, jobs: list[Job]) -> None:
+    """Run the unfinished ``jobs``, two at a time, with a line of progress now and then."""
+    print(f"\n== {title}", flush=True)
+    for job in jobs:
+        if job.is_done():
+            print(f"  {job.name}: done already")
+    waiting = [job for job in jobs if not job.is_done()]
+    threads = max(1, (os.cpu_count() or 2) // 2)
+    running, begin, first, shown = [], time.time(), None, 0.0
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2:
+                running.append(waiting.pop(0))
+                running[-1].start(threads)
+                print(f"  {running[-1].name}: started, log in {_short(running[-1].log)}", flush=True)
+            time.sleep(0.5)
+            for job in [job for job in running if job.process.poll() is not None]:
+                job.finish()
+                running.remove(job)
+                print(f"  {job.name}: finished after {time.time() - begin:.0f} s", flush=True)
+            iterations = [(job.iteration(), job.iterations) for job in running if job.iterations]
+            if iterations and first is None and min(now for now, _ in iterations) > 0:
+                first = (time.time(), sum(now for now, _ in iterations))
+            if iterations and time.time() - shown > 15:
+                shown = time.time()
+                _show_progress(running, iterations, first)
+    finally:
+        for job in running:
+            job.process.terminate()
+            job.process.wait()
+
+
+def _show_progress(running: list[Job], iterations: list[tuple[int, int]], first: tuple[float, int] | None) -> None:
+    line = ", ".join(
+        f"{job.name} {now}/{end}" for job, (now, end) in zip(running, iterations, strict=False) if now
+    )
+    gained = sum(now for now, _ in iterations) - first[1] if first else 0
+    if gained > 0:
+        seconds = sum(end - now for now, end in iterations) * (time.time() - first[0]) / gained
+        line += f", about {seconds / 60:.1f} min left"
+    print(f"  {line or 'starting'}", flush=True)
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+def detection_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]]:
+    """Training and evaluation of Faster R-CNN by ``tools/train_net.py``."""
+    stock, ffc = work / "faster_rcnn", work / "faster_rcnn_ffc"
+    command = [sys.executable, str(ROOT / "tools/train_net.py"), "--config-file"]
+    configs = {stock: DETECTION / "faster_rcnn_R_18_FPN.yaml", ffc: DETECTION / "faster_rcnn_R_18_FPN_ffc.yaml"}
+
+    def train(name, folder):
+        arguments = [str(configs[folder]), "--resume", "OUTPUT_DIR", str(folder), "SOLVER.MAX_ITER", str(iterations)]
+        return Job(name, folder, command + arguments, "metrics.json", iterations)
+
+    def evaluate(name, folder, reduce):
+        arguments = [str(configs[folder]), "--eval-only", "OUTPUT_DIR", str(folder / f"eval_{reduce}")]
+        arguments += ["MODEL.WEIGHTS", str(folder / "model_final.pth")]
+        if folder == ffc:
+            arguments += ["MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE", reduce]
+        return Job(name, folder / f"eval_{reduce}", command + arguments)
+
+    return [train("Faster R-CNN", stock), train("Faster R-CNN FFC", ffc)], [
+        evaluate("Faster R-CNN", stock, "stock"),
+        evaluate("Faster R-CNN FFC, vote", ffc, "vote"),
+        evaluate("Faster R-CNN FFC, mean", ffc, "mean"),
+    ]
+
+
+def segmentation_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]]:
+    """Training and evaluation of PSPNet by mmseg's own ``train.py`` and ``test.py``."""
+    stock, ffc = work / "pspnet", work / "pspnet_ffc"
+    configs = {
+        stock: SEGMENTATION / "pspnet_r18-d8_1xb8-400_mini-cityscapes-128x128.py",
+        ffc: SEGMENTATION / "pspnet-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128.py",
+    }
+
+    def train(name, folder):
+        arguments = ["train.py", str(configs[folder]), "--work-dir", str(folder), "--resume", "--cfg-options"]
+        arguments += [f"train_cfg.max_iters={iterations}", f"train_cfg.val_interval={iterations + 1}"]
+        arguments += [f"param_scheduler.0.end={iterations}"]
+        return Job(name, folder, _mmseg(arguments), "*/vis_data/scalars.json", iterations)
+
+    def evaluate(name, folder, reduce):
+        arguments = ["test.py", str(configs[folder]), str(folder / f"iter_{iterations}.pth")]
+        arguments += ["--work-dir", str(folder / f"eval_{reduce}")]
+        if folder == ffc:
+            arguments += ["--cfg-options", f"model.decode_head.test_reduce={reduce}"]
+        return Job(name, folder / f"eval_{reduce}", _mmseg(arguments))
+
+    return [train("PSPNet", stock), train("PSPNet FFC", ffc)], [
+        evaluate("PSPNet", stock, "stock"),
+        evaluate("PSPNet FFC, vote", ffc, "vote"),
+        evaluate("PSPNet FFC, mean", ffc, "mean"),
+    ]
+
+
+def _mmseg(arguments: list[str]) -> list[str]:
+    return [sys.executable, str(MMSEG_TOOLS / arguments[0]), *arguments[1:]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/demo")
+    parser.add_argument("--detection-iterations", type=int, default=380)
+    parser.add_argument("--segmentation-iterations", type=int, default=400)
+    args = parser.parse_args()
+    begin = time.time()
+    work = args.work_dir.resolve()
+
+    print("== mini dataset")
+    for layout in ("coco", "cityscapes"):
+        make = [sys.executable, "-m", "ffc_dense.minidata", layout, "--root", str(ROOT / f"data/mini_{layout}")]
+        subprocess.run(make, cwd=ROOT, check=True)
+    train_detection, evaluate_detection = detection_jobs(work, args.detection_iterations)
+    train_segmentation, evaluate_segmentation = segmentation_jobs(work, args.segmentation_iterations)
+    run("training Faster R-CNN (detectron2), stock and FFC", train_detection)
+    run("training PSPNet (mmseg), stock and FFC", train_segmentation)
+    run("evaluating; FFC twice from one checkpoint", evaluate_detection + evaluate_segmentation)
+    print("\n== report", flush=True)
+    report = [sys.executable, "-W", "ignore", str(ROOT / "tools/demo_report.py"), str(work)]
+    subprocess.run(report, cwd=ROOT, check=True)
+    print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; started again, it keeps what is done.")
+    print("One seed of a short run on small data: no evidence for or against FFC.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+#!/usr/bin/env python
+"""Train and evaluate detectron2 models, with or without FFC. Identical to detectron2's ``tools/train_net.py``, except
+that FFC's config keys and ROI heads and the mini dataset are there, that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a
+machine without CUDA, and that ``--eval-only`` refuses a checkpoint that lacks weights of the model and writes
+``OUTPUT_DIR/results.json``."""
+
+import json
+import logging
+import os
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup, launch
+from detectron2.evaluation import COCOEvaluator, verify_results
+from detectron2.utils import comm
+
+from ffc_dense.detection import EvalCheckpointer, add_ffc_config
+
+
+class Trainer(DefaultTrainer):
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> COCOEvaluator:
+        kind = MetadataCatalog.get(dataset_name).evaluator_type
+        if kind != "coco":
+            raise ValueError(
+                f"DATASETS.TEST: {dataset_name} wants the {kind!r} evaluator, this script has 'coco' only: "
+                "override Trainer.build_evaluator as detectron2's tools/train_net.py does"
+            )
+        return COCOEvaluator(dataset_name, output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"))
+
+
+def setup(args) -> CfgNode:
+    cfg = get_cfg()
+    add_ffc_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    no_cuda = cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available()
+    if no_cuda:
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    default_setup(cfg, args)
+    if no_cuda:
+        logging.getLogger("detectron2").warning("MODEL.DEVICE: no CUDA on this machine, running on the CPU")
+    return cfg
+
+
+def evaluate(cfg: CfgNode, resume: bool) -> dict:
+    model = Trainer.build_model(cfg)
+    EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+        with open(os.path.join(cfg.OUTPUT_DIR, "results.json"), "w") as file:
+            json.dump(results, file, indent=1)
+    return results
+
+
+def main(args):
+    cfg = setup(args)
+    if args.eval_only:
+        return evaluate(cfg, args.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    args = default_argument_parser().parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
