@@ -1,0 +1,36 @@
+"""Write the mini COCO and the mini Cityscapes dataset."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import DatasetFolderError, make_mini_cityscapes, make_mini_coco
+
+MAKERS = {"coco": make_mini_coco, "cityscapes": make_mini_cityscapes}
+
+
+def main(argv=None):
+    """Run the command line; returns 0, or 2 for a bad argument or a folder that cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m ffc_dense.minidata", description=__doc__)
+    parser.add_argument("dataset", choices=[*MAKERS, "all"], help="all: ROOT/coco and ROOT/cityscapes")
+    parser.add_argument("--root", required=True, type=Path, help="folder: new, empty or of an earlier run")
+    parser.add_argument("--num-train", type=int, help="default: 400 for coco, 300 for cityscapes")
+    parser.add_argument("--num-val", type=int, help="default: 100 for coco, 80 for cityscapes")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    counts = {"num_train": args.num_train, "num_val": args.num_val}
+    counts = {name: value for name, value in counts.items() if value is not None}
+    try:
+        if args.dataset == "all":
+            for name, make in MAKERS.items():
+                make(args.root / name, seed=args.seed, **counts)
+        else:
+            MAKERS[args.dataset](args.root, seed=args.seed, **counts)
+    except (DatasetFolderError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
