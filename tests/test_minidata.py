@@ -399,8 +399,8 @@ def test_cli(tmp_path, capsys):
     assert main(["all", "--root", str(tmp_path), "--num-train", "2", "--num-val", "1", "--seed", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert str(tmp_path / "coco") in lines[0] and str(tmp_path / "cityscapes") in lines[1]
-    marker = json.loads((tmp_path / "cityscapes" / "minidata.json").read_text())
+    assert str(tmp_path / "mini_coco") in lines[0] and str(tmp_path / "mini_cityscapes") in lines[1]
+    marker = json.loads((tmp_path / "mini_cityscapes" / "minidata.json").read_text())
     assert marker["parameters"] == {"num_train": 2, "num_val": 1, "seed": 4}
     assert marker["status"] == "complete" and marker["counts"]["train"]["images"] == 2
 

@@ -196,9 +196,8 @@ def main() -> None:
     work = args.work_dir.resolve()
 
     print("== mini dataset")
-    for layout in ("coco", "cityscapes"):
-        make = [sys.executable, "-m", "ffc_dense.minidata", layout, "--root", str(ROOT / f"data/mini_{layout}")]
-        subprocess.run(make, cwd=ROOT, check=True)
+    make_data = [sys.executable, "-m", "ffc_dense.minidata", "all", "--root", str(ROOT / "data")]
+    subprocess.run(make_data, cwd=ROOT, check=True)
     train_detection, evaluate_detection = detection_jobs(work, args.detection_iterations)
     train_segmentation, evaluate_segmentation = segmentation_jobs(work, args.segmentation_iterations)
     run("training Faster R-CNN (detectron2), stock and FFC", train_detection)

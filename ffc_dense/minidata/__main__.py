@@ -12,7 +12,7 @@ MAKERS = {"coco": make_mini_coco, "cityscapes": make_mini_cityscapes}
 def main(argv=None):
     """Run the command line; returns 0, or 2 for a bad argument or a folder that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m ffc_dense.minidata", description=__doc__)
-    parser.add_argument("dataset", choices=[*MAKERS, "all"], help="all: ROOT/coco and ROOT/cityscapes")
+    parser.add_argument("dataset", choices=[*MAKERS, "all"], help="all: ROOT/mini_coco and ROOT/mini_cityscapes")
     parser.add_argument("--root", required=True, type=Path, help="folder: new, empty or of an earlier run")
     parser.add_argument("--num-train", type=int, help="default: 400 for coco, 300 for cityscapes")
     parser.add_argument("--num-val", type=int, help="default: 100 for coco, 80 for cityscapes")
@@ -23,7 +23,7 @@ def main(argv=None):
     try:
         if args.dataset == "all":
             for name, make in MAKERS.items():
-                make(args.root / name, seed=args.seed, **counts)
+                make(args.root / f"mini_{name}", seed=args.seed, **counts)
         else:
             MAKERS[args.dataset](args.root, seed=args.seed, **counts)
     except (DatasetFolderError, OSError, ValueError) as error:
