@@ -1,0 +1,68 @@
+"""The core imports torch alone, each adapter its framework alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+BLOCK = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.split(".")[0])
+sys.meta_path.insert(0, Absent())
+"""
+FRAMEWORKS = ("detectron2", "fvcore", "mmseg", "mmengine", "mmcv", "torchvision", "numpy", "cv2", "skimage", "sklearn")
+
+
+def run(code, blocked=()):
+    script = BLOCK.format(blocked=tuple(blocked)) + code
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+
+
+def test_importing_the_core_loads_no_framework():
+    done = run(
+        "import ffc_dense\n"
+        f"print([name for name in {[n for n in FRAMEWORKS if n != 'numpy']!r} if name in sys.modules])"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_core_works_without_any_framework():
+    code = "import torch, ffc_dense\nprint(ffc_dense.FFCLinear(4, 3).eval()(torch.ones(2, 4)).shape)"
+    done = run(code, blocked=[name for name in FRAMEWORKS if name != "numpy"])
+    assert done.returncode == 0, done.stderr
+    assert "torch.Size([2, 3])" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("adapter", "framework", "remedy"),
+    [
+        ("detection", "detectron2", "facebookresearch/detectron2"),
+        ("segmentation", "mmseg", "ffc_dense[segmentation]"),
+        ("minidata", "skimage", "ffc_dense[minidata]"),
+    ],
+)
+def test_an_adapter_without_its_framework_names_what_to_install(adapter, framework, remedy):
+    done = run(f"import ffc_dense.{adapter}", blocked=[framework])
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"ffc_dense.{adapter}" in last and framework in last.lower().replace("mmsegmentation", "mmseg")
+    assert remedy in last
+
+
+@pytest.mark.parametrize(
+    ("adapter", "other"),
+    [("detection", ("mmseg", "mmengine", "mmcv")), ("segmentation", ("detectron2", "fvcore"))],
+)
+def test_an_adapter_does_not_need_the_other_framework(adapter, other):
+    done = run(f"import ffc_dense.{adapter}", blocked=other)
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_import_error_inside_an_adapter_is_not_blamed_on_the_framework():
+    done = run("import ffc_dense.detection", blocked=["fvcore"])
+    assert done.returncode == 1
+    assert "fvcore" in done.stderr.strip().splitlines()[-1]

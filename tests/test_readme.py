@@ -1,0 +1,94 @@
+"""The README's commands run, in a folder laid out like a clone, on a small mini dataset and for a few iterations."""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("detectron2")
+pytest.importorskip("mmseg")
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BIN = ROOT / ".venv" / "bin"
+
+DETECTION = "SOLVER.MAX_ITER 12 SOLVER.STEPS '(10,)' SOLVER.WARMUP_ITERS 2 SOLVER.IMS_PER_BATCH 2"
+SEGMENTATION = (
+    "train_cfg.max_iters=12 train_cfg.val_interval=12 param_scheduler.0.end=12 train_dataloader.batch_size=2 "
+    "default_hooks.logger.interval=1 default_hooks.checkpoint.interval=12"
+)
+SHORTER = {  # the end of a command: what is appended to it
+    "ffc_dense.minidata all --root data": "--num-train 6 --num-val 3",
+    "--config-file configs/mini_coco/faster_rcnn_R_18_FPN_ffc.yaml": DETECTION,
+    "$MMSEG/train.py configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128.py":
+        f"--cfg-options {SEGMENTATION}",
+}
+RUN_ELSEWHERE = ("pip install", "make ")  # setup_env.sh, and what runs this test
+
+
+def bash_blocks():
+    """Blocks that are not run elsewhere, as scripts in the README's order."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 6
+    commands = [[line for line in block.splitlines() if not line.startswith("#")] for block in blocks]
+    return ["\n".join(lines) + "\n" for lines in commands if not lines[0].startswith(RUN_ELSEWHERE)]
+
+
+def shortened(script):
+    for end, extra in SHORTER.items():
+        script = script.replace(f"{end}\n", f"{end} {extra}\n")
+    return script.replace("iter_400.pth", "iter_12.pth")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("configs", "tools"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def test_readme_commands_train_and_evaluate(clone):
+    environment = dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}", OMP_NUM_THREADS="2", PYTHONWARNINGS="ignore")
+    script = "set -e\n" + "".join(shortened(block) for block in bash_blocks())
+    assert script.count(DETECTION) == 1 and script.count(SEGMENTATION) == 1
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+
+    runs = clone / "work_dirs"
+    results = json.loads((runs / "faster_rcnn_R_18_FPN_ffc/results.json").read_text())
+    assert "AP50" in results["bbox"]
+    segmentation = runs / "pspnet-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128"
+    scalars = [json.loads(line) for line in next(segmentation.glob("*/vis_data/scalars.json")).read_text().splitlines()]
+    losses = [entry["loss"] for entry in scalars if "loss" in entry]
+    assert len(losses) == 12 and sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    scores = [json.loads(path.read_text()) for path in segmentation.glob("*/*.json")]
+    assert any("mIoU" in score for score in scores)
+
+
+def test_extras_in_the_readme_exist():
+    extras = set(re.findall(r"-e '\.\[(\w+)\]'", README))
+    assert extras == {"detection", "segmentation"}
+    assert extras <= set(importlib.metadata.metadata("ffc_dense").get_all("Provides-Extra"))
+
+
+def test_readme_python_runs():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_readme_links_exist():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_readme_shows_the_two_commands():
+    assert "\nmake demo " in README and "\nmake test " in README
