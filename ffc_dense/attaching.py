@@ -8,9 +8,9 @@ from .layers import FFCConv2d, FFCLinear, why_not_convertible
 def attach(model: nn.Module, name: str, **ffc_options) -> nn.Module:
     """Replace the ``nn.Linear`` or 1x1 ``nn.Conv2d`` called ``name`` by its FFC version, in place.
 
-    The new layer takes over the old one's parameters, so loaded weights, ties and optimizers stay valid; the filters
-    (``filters.{i}.*``) are new and start at weight 1, bias 0. A layer that the model holds under several names is
-    replaced under all of them.
+    The new layer takes over the old one's parameters, so loaded weights and ties stay valid; the filters
+    (``filters.{i}.*``) are new, start at weight 1 and bias 0, and are trainable. Attach before building the optimizer,
+    which would not know them. A layer that the model holds under several names is replaced under all of them.
 
     Args:
         model: any module, of torchvision, timm, Hugging Face or your own.

@@ -7,6 +7,7 @@ Shape shorthand used in the core:
     M: outputs, 2n + 1, or n + 1 without interpolation
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -36,8 +37,8 @@ class FeatureFilter(nn.ModuleList):
     def __init__(self, num_features: int, num_filters: int = 3, eps: float = 1e-5, *, device=None, dtype=None):
         if isinstance(num_filters, bool) or not isinstance(num_filters, int) or num_filters < 0:
             raise ValueError(f"num_filters must be an integer >= 0, got {num_filters!r}")
-        if not eps >= MIN_EPS:
-            raise ValueError(f"eps must be at least {MIN_EPS}, got {eps!r}: smaller ones give NaN in half precision")
+        if isinstance(eps, bool) or not isinstance(eps, int | float) or not MIN_EPS <= eps < math.inf:
+            raise ValueError(f"eps must be a number >= {MIN_EPS}, got {eps!r}: smaller ones give NaN in half precision")
         super().__init__(nn.LayerNorm(num_features, eps, device=device, dtype=dtype) for _ in range(num_filters))
         self.num_features = num_features
 
@@ -59,7 +60,7 @@ class FeatureFilter(nn.ModuleList):
         """
         if not x.is_floating_point():
             raise TypeError(f"FFC expects a floating-point feature, got {x.dtype}")
-        if x.dim() < abs(dim) or x.shape[dim] != self.num_features:
+        if not -x.dim() <= dim < x.dim() or x.shape[dim] != self.num_features:
             raise ValueError(
                 f"FFC expects {self.num_features} features along dimension {dim}, got input of shape {tuple(x.shape)}"
             )
@@ -78,8 +79,6 @@ def _within_range(feature: Tensor) -> Tensor:
 
     The scale is a constant to autograd, which is exact: LayerNorm does not depend on it.
     """
-    if feature.numel() == 0:
-        return feature
     scale = feature.detach().abs().amax(-1, keepdim=True).div(HUGE).clamp(min=1)
     return feature / scale
 
@@ -91,7 +90,7 @@ def interpolate_outputs(outputs: list[Tensor]) -> list[Tensor]:
     """
     paired = [outputs[0]]
     for previous, current in pairwise(outputs):
-        paired += [(previous + current) / 2, current]
+        paired += [previous / 2 + current / 2, current]  # in this order: the sum could leave the range of fp16
     return paired
 
 

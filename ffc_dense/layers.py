@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
 
 from .filtering import FeatureFilter, interpolate_outputs, mean_feature
 from .voting import vote
@@ -58,7 +60,7 @@ class _FFCClassifier:
         """Restore the LayerNorms to weight 1 and bias 0.
 
         mmengine calls this on the layers of a model after it applied an ``init_cfg`` override such as ``Normal`` to
-        the classifier *and all of its children*, and skips it when the weights came from a checkpoint.
+        the classifier *and all of its children*, and before it loads a ``Pretrained`` checkpoint.
         """
         self.filters.reset_parameters()
 
@@ -76,15 +78,16 @@ class _FFCClassifier:
         self.filters = FeatureFilter(num_features, num_filters, eps, device=device, dtype=dtype)
 
     @classmethod
-    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, **ffc_options):
+    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, *, num_filters: int = 3,
+                    interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5):
         """``cls`` with the very parameters of ``layer``. Draws no random number: a seeded model stays as it was."""
         reason = why_not_convertible(layer, cls._stock)
         if reason:
             raise TypeError(f"{cls.__name__}.from_layer: {reason}")
-        ffc = cls(num_features, num_outputs, layer.bias is not None, device="meta", **ffc_options)
+        options = dict(num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce, eps=eps)
+        ffc = cls(num_features, num_outputs, layer.bias is not None, device="meta", **options)
         like = dict(device=layer.weight.device, dtype=layer.weight.dtype)
-        eps = ffc_options.get("eps", 1e-5)
-        ffc.filters = FeatureFilter(num_features, ffc.num_filters, eps, **like)
+        ffc.filters = FeatureFilter(num_features, num_filters, eps, **like)
         ffc.weight, ffc.bias = layer.weight, layer.bias
         return ffc.train(layer.training)
 
@@ -168,12 +171,16 @@ def why_not_convertible(layer: nn.Module, stock: type[nn.Module]) -> str:
     name = type(layer).__name__
     if isinstance(layer, _FFCClassifier):
         return f"the layer is an {name} already"
-    if type(layer).forward is not stock.forward:
-        return f"{name} computes something else than {stock.__name__}"
-    if not isinstance(layer._parameters.get("weight"), nn.Parameter):
-        return f"the weight of the {name} is not a parameter of its own (parametrized, pruned or quantized)"
+    if type(layer).forward is not stock.forward or "forward" in vars(layer):
+        return f"this {name} computes something else than {stock.__name__}"
+    if isinstance(layer, NonDynamicallyQuantizableLinear):
+        return "nn.MultiheadAttention reads the weight of its out_proj and never calls it"
+    if is_parametrized(layer) or layer._parameters.get("weight") is None or "bias" not in layer._parameters:
+        return f"the {name} does not hold weight and bias as plain parameters (parametrized, pruned or quantized)"
     if is_lazy(layer.weight):
         return f"the {name} has no shape yet; run the model once first"
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        return f"the {name} has hooks, which would be lost; register them on the new layer"
     if stock is nn.Conv2d:
         plain = dict(kernel_size=(1, 1), stride=(1, 1), padding=(0, 0), groups=1)
         other = [f"{key}={getattr(layer, key)}" for key, value in plain.items() if getattr(layer, key) != value]

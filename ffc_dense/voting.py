@@ -10,7 +10,8 @@ def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     Each output votes for its most likely class; the class with most votes wins. If several classes tie, the most
     confident output (highest max-softmax) among those that voted for a tied class decides. The winning output is the
     most confident one that voted for the winning class. Among outputs of equal confidence the first one wins. Logits,
-    not labels, are returned, so that a softmax or sigmoid and everything behind it keeps working.
+    not labels, are returned, so that a softmax or sigmoid and everything behind it keeps working. An output whose
+    confidence is NaN (NaN or infinite logits) has the least confidence.
 
     With a single class (K = 1, a sigmoid follows) an output votes with the sign of its logit (positive: > 0) and its
     confidence is max(p, 1 - p).
@@ -48,7 +49,8 @@ def _ballot(logits: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if logits.shape[class_dim] == 1:
         logit = logits.squeeze(class_dim)
-        return (logit > 0).long(), logit.abs().sigmoid()  # max(p, 1 - p) = sigmoid(|logit|)
-    top, label = logits.max(class_dim)
-    # softmax at the maximum, without the softmax of every class
-    return label, (top - logits.logsumexp(class_dim)).exp()
+        return (logit > 0).long(), logit.abs().sigmoid().nan_to_num(nan=0.0)  # max(p, 1 - p) = sigmoid(|logit|)
+    top, label = logits.max(class_dim, keepdim=True)
+    # softmax at the maximum; not exp(top - logsumexp), which rounds at the size of the logits and loses small margins
+    confidence = (logits - top).exp().sum(class_dim).reciprocal()
+    return label.squeeze(class_dim), confidence.nan_to_num(nan=0.0)

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from ffc_dense import FFCConv2d, FFCLinear, attach
 
@@ -189,6 +190,16 @@ def test_attached_model_can_be_copied():
 # What is refused
 
 
+def with_own_forward(layer):
+    layer.forward = lambda x: x  # as accelerate does
+    return layer
+
+
+def with_hook(layer):
+    layer.register_forward_hook(lambda module, inputs, output: None)
+    return layer
+
+
 @pytest.mark.parametrize("name", ["3", "fc", "", "2.0.weight", "2.", ".2", "2..0"])
 def test_missing_name_lists_the_candidates(name):
     with pytest.raises(ValueError, match=r"Candidates.*: 0, 2\.0$") as error:
@@ -217,6 +228,10 @@ def test_layer_that_is_no_classifier_lists_the_candidates(name, kind):
         (nn.LazyLinear(3), "no shape"),
         (nn.LazyConv2d(3, 1), "no shape"),
         (ScaledLinear(8, 3), "ScaledLinear"),
+        (nn.MultiheadAttention(8, 2).out_proj, "MultiheadAttention"),
+        (prune.l1_unstructured(nn.Linear(8, 3), "bias", 1), "pruned"),
+        (with_own_forward(nn.Linear(8, 3)), "computes something else"),
+        (with_hook(nn.Linear(8, 3)), "hooks"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else value,
 )

@@ -22,6 +22,12 @@ def feature_of(kind: str, dtype: torch.dtype, rows: int = 4) -> torch.Tensor:
     return torch.randn(rows, C, dtype=torch.float64).clamp(-3, 3).mul(float(kind)).to(dtype)
 
 
+@pytest.mark.parametrize("eps", [0.0, 9e-6, float("inf"), float("nan"), True, "1e-5"])
+def test_eps_must_be_a_number_of_at_least_1e_minus_5(eps):
+    with pytest.raises(ValueError, match="eps"):
+        FeatureFilter(8, 2, eps)
+
+
 @pytest.mark.parametrize("num_filters", range(6))
 @pytest.mark.parametrize(
     ("shape", "dim"), [((5, C), -1), ((C,), -1), ((2, 3, C), -1), ((2, C, 4, 3), -3), ((2, C, 4, 3), 1)]
@@ -93,7 +99,8 @@ def test_double_stays_double(literal, scramble):
     torch.testing.assert_close(filters(x), literal.stages(x, list(filters), -1), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("kind", "dtype"),
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
     [
         *[(kind, dtype) for kind in ("zero", "constant", "one-hot") for dtype in (torch.float16, torch.float32)],
         ("1e4", torch.float16),

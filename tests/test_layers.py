@@ -48,6 +48,22 @@ def gradients(layer, x, forward=None):
 # The algorithm
 
 
+def test_averages_of_large_half_precision_logits_are_finite():
+    layer = FFCLinear(2, 1, num_filters=1).half()
+    with torch.no_grad():
+        layer.weight.fill_(20000)
+        layer.bias.zero_()
+        layer.filters[0].bias.fill_(1)
+        layer.filters[0].weight.zero_()
+    outputs = layer.outputs(torch.ones(1, 2, dtype=torch.float16))
+    assert outputs.flatten().tolist() == [40000, 40000, 40000]
+
+
+def test_from_layer_knows_the_ffc_options_alone():
+    with pytest.raises(TypeError, match="dtype"):
+        FFCLinear.from_layer(nn.Linear(4, 3), dtype=torch.float64)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_filters", range(6))
 @pytest.mark.parametrize("interpolate", [True, False])

@@ -226,9 +226,8 @@ def literal_predict(head, interpolate=True):
 
 
 def test_every_mmseg_decode_head_is_supported_or_left_out():
-    present = {name for name, cls in vars(decode_heads).items() if isinstance(cls, type) and name.endswith("Head")}
-    present |= {name for name, cls in vars(decode_heads).items()
-                if isinstance(cls, type) and issubclass(cls, BaseDecodeHead)}  # fmt: skip
+    classes = {name: cls for name, cls in vars(decode_heads).items() if isinstance(cls, type)}
+    present = {name for name, cls in classes.items() if issubclass(cls, BaseDecodeHead) or name.endswith("Head")}
     assert present - {"KernelUpdateHead"} == {*CLASSIFIES_THROUGH_CLS_SEG, *LEFT_OUT}
 
 
@@ -272,6 +271,12 @@ def test_a_missing_mmcv_operator_is_reported_as_by_the_stock_head(name):
 def test_an_option_out_of_range_is_an_error_that_lists_what_is_valid(option, message):
     with pytest.raises(ValueError, match=message):
         build("FFCPSPHead", **option)
+
+
+def test_the_options_reach_the_filters():
+    layer = build("FFCPSPHead", num_filters=2, interpolate=False, eps=1e-3).conv_seg
+    assert (layer.num_filters, layer.num_outputs) == (2, 3)
+    assert {norm.eps for norm in layer.filters} == {1e-3}
 
 
 def test_without_mmseg_the_import_error_says_what_to_install():
@@ -465,6 +470,13 @@ def test_vote_at_feature_votes_before_upsampling(align_corners):
 @pytest.mark.usefixtures("fp64")
 def test_mean_passes_on_the_mean_of_the_logits(vote_at, align_corners):
     head = trained(build("FFCPSPHead", test_reduce="mean", vote_at=vote_at, align_corners=align_corners)).eval()
+    mean = sum(literal_outputs(head, forward(head)[1])) / 7
+    torch.testing.assert_close(predict(head), upsampled(mean, head))
+
+
+@pytest.mark.usefixtures("fp64")
+def test_in_training_mode_predict_passes_on_the_mean_of_the_logits():
+    head = trained(build("FFCPSPHead"))
     mean = sum(literal_outputs(head, forward(head)[1])) / 7
     torch.testing.assert_close(predict(head), upsampled(mean, head))
 

@@ -92,6 +92,17 @@ def test_offset_of_an_output_changes_no_confidence(offset):
     assert vote(outputs + offsets, -1)[1] == 2
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_an_output_that_is_not_finite_loses_every_tie(bad, num_classes):
+    good = torch.randn(1, 20, num_classes)
+    outputs = torch.cat([torch.full_like(good, bad), good])
+    if num_classes == 1 and bad in (float("inf"), -float("inf")):
+        outputs[0] = float("nan")  # the probability of an infinite single logit is 1 or 0: confident
+    assert vote(outputs, -1)[1].tolist() == [1] * 20
+    assert vote(outputs.flip(0), -1)[1].tolist() == [0] * 20
+
+
 def test_equal_outputs_elect_the_first():
     logits, index = vote(torch.randn(1, 6, 3).expand(7, -1, -1), -1)
     assert index.tolist() == [0] * 6 and logits.shape == (6, 3)

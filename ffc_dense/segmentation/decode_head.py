@@ -4,14 +4,18 @@ Shape shorthand: N images, C channels, K classes (``out_channels``), M outputs, 
 the size that the head upsamples to.
 """
 
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
-from ..filtering import FeatureFilter
 from ..layers import FFCConv2d
 from ..voting import vote
 
 VOTE_AT = ("prediction", "feature")
+
+# The head whose predict() runs in this thread and wants every output. Not an attribute of the head: threads share it.
+_predicting: ContextVar["FFCDecodeHead | None"] = ContextVar("predicting", default=None)
 
 
 class FFCDecodeHead:
@@ -21,8 +25,10 @@ class FFCDecodeHead:
     dropout, under the same name) and that ``predict`` lets the outputs vote for every pixel.
 
     ``forward`` returns a normal (N, K, h, w) map in both modes, for losses, FLOPs counters and export; in eval mode
-    its pixels have voted at (h, w). ``predict``, which segmentors call, upsamples every output to (H, W) first and
-    votes there.
+    its pixels have voted at (h, w) and hold the winners' logits. ``predict``, which segmentors call, upsamples every
+    output to (H, W) first and votes there. In a cascade (``FFCOCRHead``), use FFC in the last stage only: the earlier
+    ones are asked for ``forward`` and their scale matters to the next stage. Further classifiers of a head (those of
+    DAHead's branches, PIDHead's p and d, DDRHead's auxiliary one) stay stock.
 
     The outputs differ in the scale of their logits. mmseg resizes, averages (slide windows, test-time augmentation)
     what ``predict`` returns, so a voted map is passed on as the winner's log-probabilities, which are comparable from
@@ -50,32 +56,43 @@ class FFCDecodeHead:
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        if vote_at not in VOTE_AT:
-            raise ValueError(f"vote_at must be one of {', '.join(map(repr, VOTE_AT))}, got {vote_at!r}")
         self.vote_at = vote_at
         self.conv_seg = FFCConv2d.from_layer(
             self.conv_seg, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce, eps=eps
         )
-        self._outputs_in_batch = False
+
+    @property
+    def vote_at(self) -> str:
+        """'prediction' or 'feature'. May be set at any time."""
+        return self._vote_at
+
+    @vote_at.setter
+    def vote_at(self, name: str) -> None:
+        if name not in VOTE_AT:
+            raise ValueError(f"vote_at must be one of {', '.join(map(repr, VOTE_AT))}, got {name!r}")
+        self._vote_at = name
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, vote_at={self.vote_at!r}"
 
     def init_weights(self) -> None:
         """As in the stock head, which starts a seeded model with the same numbers; the filters start at 1 and 0.
 
-        mmengine applies ``init_cfg`` overrides such as ``Normal`` on ``conv_seg`` to all of its children, so the
-        filters step aside for that. They stay where a checkpoint (``Pretrained``) brings them.
+        mmengine applies an ``init_cfg`` override such as ``Normal`` on ``conv_seg`` to all of its children; the
+        filters are shielded from it. Those that a checkpoint (``Pretrained``) brings are kept.
         """
-        if isinstance(self.init_cfg, dict) and self.init_cfg.get("type") == "Pretrained":
-            return super().init_weights()
-        filters, self.conv_seg.filters = self.conv_seg.filters, FeatureFilter(self.conv_seg.in_channels, 0)
+        filters = self.conv_seg.filters
+        if not self.is_init:
+            filters.reset_parameters()
+        filters.apply = lambda initialize: filters
         try:
             super().init_weights()
         finally:
-            self.conv_seg.filters = filters
-        filters.reset_parameters()
+            del filters.apply
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, K, h, w) logits; while ``predict`` runs, (M * N, K, h, w): every output."""
-        if not self._outputs_in_batch:
+        if _predicting.get() is not self:
             return super().cls_seg(feat)
         if self.dropout is not None:
             feat = self.dropout(feat)
@@ -85,20 +102,21 @@ class FFCDecodeHead:
         """As in the stock head: features and image metas -> (N, K, H, W)."""
         # The outputs travel through the stock forward() and resize as additional images of the batch: neither knows
         # of them, so each head keeps its own code.
-        self._outputs_in_batch = self._votes() and self.vote_at == "prediction"
+        token = _predicting.set(self if self._votes() and self.vote_at == "prediction" else None)
         try:
             return super().predict(*args, **kwargs)
         finally:
-            self._outputs_in_batch = False
+            _predicting.reset(token)
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Upsample to (H, W) as the stock head does, and vote before or after it."""
         if not self._votes():
             return super().predict_by_feat(seg_logits, batch_img_metas)
-        if not self._outputs_in_batch:
+        if _predicting.get() is not self:
             return super().predict_by_feat(_comparable(seg_logits), batch_img_metas)
-        resized = super().predict_by_feat(seg_logits, batch_img_metas)
-        winners, _ = vote(resized.unflatten(0, (self.conv_seg.num_outputs, -1)), -3)
+        outputs = super().predict_by_feat(seg_logits, batch_img_metas).unflatten(0, (self.conv_seg.num_outputs, -1))
+        winners, _ = vote(outputs, -3)
+        del outputs  # M maps of the size of the prediction
         return _comparable(winners)
 
     def _votes(self) -> bool:
@@ -109,13 +127,12 @@ class FFCDecodeHead:
 def _comparable(winners: Tensor) -> Tensor:
     """Logits (N, K, ...) of different outputs -> log-probabilities, at least fp32; K = 1 stays as it is.
 
-    The winner's class is raised by one unit in the last place: subtracting log(sum(exp)) can round it onto another
-    class, and then argmax would not give the label that was elected.
+    The winner's class is raised by one or two units in the last place: subtracting log(sum(exp)) can round it onto
+    another class, and then argmax would not give the label that was elected.
     """
     if winners.shape[1] == 1:
         return winners
     log_prob = winners.log_softmax(1, torch.promote_types(winners.dtype, torch.float32))
     label = winners.argmax(1, keepdim=True)
-    top = log_prob.gather(1, label)
-    step = torch.nextafter(top.detach(), torch.full_like(top, torch.inf)) - top.detach()  # has no derivative
-    return log_prob.scatter(1, label, top + step)
+    raised = log_prob.gather(1, label) * (1 - torch.finfo(log_prob.dtype).eps)  # log-probabilities are negative
+    return log_prob.scatter(1, label, raised)
