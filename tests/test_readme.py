@@ -24,7 +24,7 @@ SEGMENTATION = (
 SHORTER = {  # the end of a command: what is appended to it
     "ffc_dense.minidata all --root data": "--num-train 6 --num-val 3",
     "--config-file configs/mini_coco/faster_rcnn_R_18_FPN_ffc.yaml": DETECTION,
-    "$MMSEG/train.py configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128.py":
+    "$MMSEG/train.py configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py":
         f"--cfg-options {SEGMENTATION}",
 }
 RUN_ELSEWHERE = ("pip install", "make ")  # setup_env.sh, and what runs this test
@@ -64,7 +64,7 @@ def test_readme_commands_train_and_evaluate(clone):
     runs = clone / "work_dirs"
     results = json.loads((runs / "faster_rcnn_R_18_FPN_ffc/results.json").read_text())
     assert "AP50" in results["bbox"]
-    segmentation = runs / "pspnet-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128"
+    segmentation = runs / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128"
     scalars = [json.loads(line) for line in next(segmentation.glob("*/vis_data/scalars.json")).read_text().splitlines()]
     losses = [entry["loss"] for entry in scalars if "loss" in entry]
     assert len(losses) == 12 and sum(losses[-3:]) < 0.9 * sum(losses[:3])

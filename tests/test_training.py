@@ -60,9 +60,9 @@ def mmseg_losses(out):
     return {entry["step"]: entry["loss"] for entry in map(json.loads, lines) if "loss" in entry}
 
 
-PSP = "pspnet_r18-d8_1xb8-400_mini-cityscapes-128x128.py"
-FFC_PSP = "pspnet-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128.py"
-FFC_DEEPLAB = "deeplabv3-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128.py"
+PSP = "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
+FFC_PSP = "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
+FFC_DEEPLAB = "deeplabv3-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
 
 
 def test_detectron2_training_lowers_the_loss_and_resumes(folder):

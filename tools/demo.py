@@ -158,8 +158,8 @@ def segmentation_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]
     """Training and evaluation of PSPNet by mmseg's own ``train.py`` and ``test.py``."""
     stock, ffc = work / "pspnet", work / "pspnet_ffc"
     configs = {
-        stock: SEGMENTATION / "pspnet_r18-d8_1xb8-400_mini-cityscapes-128x128.py",
-        ffc: SEGMENTATION / "pspnet-ffc_r18-d8_1xb8-400_mini-cityscapes-128x128.py",
+        stock: SEGMENTATION / "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128.py",
+        ffc: SEGMENTATION / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py",
     }
 
     def train(name, folder):
@@ -189,7 +189,7 @@ def _mmseg(arguments: list[str]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/demo")
-    parser.add_argument("--detection-iterations", type=int, default=380)
+    parser.add_argument("--detection-iterations", type=int, default=280)
     parser.add_argument("--segmentation-iterations", type=int, default=400)
     args = parser.parse_args()
     begin = time.time()

@@ -29,7 +29,6 @@ site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["pur
 step 2 "torch, mmseg, evaluators: about 6 GB, minutes on a fast network"
 "${pip[@]}" install --progress-bar off -r requirements/lock.txt \
     | { grep -vE "^(Requirement already|Looking in|  WARNING|WARNING)" || true; }
-"${pip[@]}" check > /dev/null || echo "environment: pip check has remarks, see '$venv/bin/pip check'"
 
 step 3 "detectron2 (Python files only, by hash)"
 rm -rf "$site"/detectron2 "$site"/sal_detectron2-*

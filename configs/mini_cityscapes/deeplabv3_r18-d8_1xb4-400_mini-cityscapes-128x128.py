@@ -1,4 +1,4 @@
-_base_ = './pspnet_r18-d8_1xb8-400_mini-cityscapes-128x128.py'
+_base_ = './pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128.py'
 model = dict(
     decode_head=dict(
         _delete_=True,
