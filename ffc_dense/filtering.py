@@ -38,7 +38,7 @@ class FeatureFilter(nn.ModuleList):
         if isinstance(num_filters, bool) or not isinstance(num_filters, int) or num_filters < 0:
             raise ValueError(f"num_filters must be an integer >= 0, got {num_filters!r}")
         if isinstance(eps, bool) or not isinstance(eps, int | float) or not MIN_EPS <= eps < math.inf:
-            raise ValueError(f"eps must be a number >= {MIN_EPS}, got {eps!r}: smaller ones give NaN in half precision")
+            raise ValueError(f"eps must be a number of at least {MIN_EPS}, got {eps!r}: smaller ones give NaN in fp16")
         super().__init__(nn.LayerNorm(num_features, eps, device=device, dtype=dtype) for _ in range(num_filters))
         self.num_features = num_features
 

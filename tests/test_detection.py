@@ -155,6 +155,15 @@ def test_box_features_with_height_and_width_are_flattened_as_in_the_stock_class(
     assert scores.shape == (5, 5) and deltas.shape == (5, 16)
 
 
+def test_the_reduction_can_be_changed_on_a_trained_predictor():
+    _, ffc = predictors()
+    x = torch.randn(40, 12)
+    ffc.eval().test_reduce = "mean"
+    assert torch.allclose(ffc(x)[0], ffc.cls_score.outputs(x).mean(0), atol=1e-5)
+    with pytest.raises(ValueError, match="'vote', 'mean'"):
+        ffc.test_reduce = "median"
+
+
 @pytest.mark.parametrize("reduce", ["vote", "mean"])
 def test_no_proposals_give_gradients_to_every_parameter_and_no_detections(reduce):
     _, ffc = predictors(test_reduce=reduce)

@@ -402,3 +402,13 @@ def test_tensor_mode_returns_one_map_per_image():
     scores(model)
     with torch.no_grad():
         assert model(image(), mode="tensor").shape == (N, K, H // 8, W // 8)
+
+
+def test_options_can_be_changed_on_a_trained_head():
+    head = MODELS.build(dict(type="FFCPSPHead", in_channels=6, channels=8, num_classes=4, pool_scales=(1, 2))).eval()
+    assert (head.test_reduce, head.vote_at) == ("vote", "prediction")
+    head.test_reduce, head.vote_at = "mean", "feature"
+    assert (head.conv_seg.test_reduce, head.vote_at) == ("mean", "feature")
+    for name in ("test_reduce", "vote_at"):
+        with pytest.raises(ValueError, match=name):
+            setattr(head, name, "median")

@@ -33,6 +33,15 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
             self.cls_score, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce
         )
 
+    @property
+    def test_reduce(self) -> str:
+        """That of ``cls_score``: 'vote' or 'mean'. May be set at any time."""
+        return self.cls_score.test_reduce
+
+    @test_reduce.setter
+    def test_reduce(self, name: str) -> None:
+        self.cls_score.test_reduce = name
+
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         if "FFC" not in cfg.MODEL.ROI_BOX_HEAD:

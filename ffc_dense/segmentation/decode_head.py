@@ -62,6 +62,15 @@ class FFCDecodeHead:
         )
 
     @property
+    def test_reduce(self) -> str:
+        """That of ``conv_seg``: 'vote' or 'mean'. May be set at any time."""
+        return self.conv_seg.test_reduce
+
+    @test_reduce.setter
+    def test_reduce(self, name: str) -> None:
+        self.conv_seg.test_reduce = name
+
+    @property
     def vote_at(self) -> str:
         """'prediction' or 'feature'. May be set at any time."""
         return self._vote_at
