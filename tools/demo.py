@@ -34,6 +34,7 @@ class Job:
     progress: str = ""  # pattern, below the folder, of the framework's JSON lines that hold the iteration
     iterations: int = 0
     process: subprocess.Popen | None = field(default=None, repr=False)
+    first: tuple[int, float] | None = None  # the first iteration seen in this run, and when
 
     def key(self) -> str:
         digest = hashlib.sha256(json.dumps(self.command).encode())
@@ -71,10 +72,26 @@ class Job:
         return self.folder.with_name(self.folder.name + ".log")
 
     def iteration(self) -> int:
-        files = sorted(self.folder.glob(self.progress)) if self.progress else []
-        lines = files[-1].read_text().splitlines() if files else []
-        entry = json.loads(lines[-1]) if lines else {}
-        return entry.get("step", entry.get("iteration", -1) + 1)
+        """The last iteration that the framework logged; 0 before the first."""
+        for path in sorted(self.folder.glob(self.progress), reverse=True) if self.progress else ():
+            for line in reversed(path.read_text().splitlines()):
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:  # being written
+                    continue
+                return entry.get("step", entry.get("iteration", -1) + 1)
+        return 0
+
+    def status(self) -> str:
+        """Iteration and time left, as far as they are known."""
+        now = self.iteration()
+        if self.first is None and now:
+            self.first = (now, time.time())
+        text = f"{self.name} {now}/{self.iterations}"
+        if self.first and now > self.first[0]:
+            seconds = (self.iterations - now) * (time.time() - self.first[1]) / (now - self.first[0])
+            text += f" (about {seconds / 60:.1f} min left)"
+        return text
 
     def finish(self) -> None:
         if self.process.returncode != 0:
@@ -91,7 +108,7 @@ def run(title: str, jobs: list[Job]) -> None:
             print(f"  {job.name}: done already")
     waiting = [job for job in jobs if not job.is_done()]
     threads = max(1, (os.cpu_count() or 2) // 2)
-    running, begin, first, shown = [], time.time(), None, 0.0
+    running, begin, shown = [], time.time(), time.time()
     try:
         while waiting or running:
             while waiting and len(running) < 2:
@@ -103,27 +120,13 @@ def run(title: str, jobs: list[Job]) -> None:
                 job.finish()
                 running.remove(job)
                 print(f"  {job.name}: finished after {time.time() - begin:.0f} s", flush=True)
-            iterations = [(job.iteration(), job.iterations) for job in running if job.iterations]
-            if iterations and first is None and min(now for now, _ in iterations) > 0:
-                first = (time.time(), sum(now for now, _ in iterations))
-            if iterations and time.time() - shown > 15:
+            if running and time.time() - shown > 15:
                 shown = time.time()
-                _show_progress(running, iterations, first)
+                print("  " + ", ".join(job.status() if job.iterations else job.name for job in running), flush=True)
     finally:
         for job in running:
             job.process.terminate()
             job.process.wait()
-
-
-def _show_progress(running: list[Job], iterations: list[tuple[int, int]], first: tuple[float, int] | None) -> None:
-    line = ", ".join(
-        f"{job.name} {now}/{end}" for job, (now, end) in zip(running, iterations, strict=False) if now
-    )
-    gained = sum(now for now, _ in iterations) - first[1] if first else 0
-    if gained > 0:
-        seconds = sum(end - now for now, end in iterations) * (time.time() - first[0]) / gained
-        line += f", about {seconds / 60:.1f} min left"
-    print(f"  {line or 'starting'}", flush=True)
 
 
 def _short(path: Path) -> Path:
@@ -211,4 +214,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\ndemo: interrupted; started again, it resumes from the last checkpoints")

@@ -13,9 +13,9 @@ from detectron2.utils.logger import setup_logger
 
 from ffc_dense.detection import add_ffc_config
 
-BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"  # Okabe and Ito's colour-blind-safe palette
-MIN_SCORE = 0.5  # boxes below it are not drawn
-IMAGES = 4
+BLUE, VERMILLION = "#0072B2", "#D55E00"  # of Okabe and Ito's colour-blind-safe palette
+MIN_SCORE = 0.3  # boxes below it are not drawn
+FIRST, DISPUTED = 2, 2  # images shown: the first ones, and those where FFC's outputs disagreed most
 
 
 def load(folder: Path):
@@ -55,9 +55,9 @@ def draw(work: Path) -> dict[str, int]:
     truth = {record["image_id"]: record for record in DatasetCatalog.get(dataset)}
     names = MetadataCatalog.get(dataset).thing_classes
     loader = build_detection_test_loader(cfg, dataset)
-    samples = [sample for (sample,), _ in zip(loader, range(IMAGES), strict=False)]
+    samples = _choose([sample for (sample,) in loader], models["faster_rcnn_ffc"][0])
 
-    figure, axes = plt.subplots(IMAGES, 3, figsize=(12, 3.2 * IMAGES), layout="constrained")
+    figure, axes = plt.subplots(len(samples), 3, figsize=(12, 3.2 * len(samples)), layout="constrained")
     for row, sample in zip(axes, samples, strict=True):
         image = sample["image"].permute(1, 2, 0).numpy()[:, :, ::-1]
         for axis in row:
@@ -76,25 +76,41 @@ def draw(work: Path) -> dict[str, int]:
                     _box(axis, box, text, BLUE if share == 1 else VERMILLION)
     for axis, title in zip(axes[0], ("ground truth", "stock", "FFC (vote): class, score, votes"), strict=True):
         axis.set_title(title)
-    figure.suptitle(f"Mini COCO val, boxes with score > {MIN_SCORE}; orange-red: FFC's outputs disagreed")
+    figure.suptitle(
+        f"Mini COCO val: the first {FIRST} images and {DISPUTED} where FFC's outputs disagreed most (orange-red); "
+        f"boxes with score > {MIN_SCORE}"
+    )
     figure.savefig(work / "detection.png", dpi=110)
     plt.close(figure)
     return {name: sum(p.numel() for p in model.parameters()) for name, (model, _) in models.items()}
 
 
+def _choose(samples: list[dict], ffc) -> list[dict]:
+    def dispute(sample):
+        return max((1 - share for *_, share in _confident(*predict(ffc, sample))), default=0.0)
+
+    return samples[:FIRST] + sorted(samples[FIRST:], key=dispute, reverse=True)[:DISPUTED]
+
+
 def _confident(detections, agreement):
+    """(box, label, score, share of votes) of the detections that are drawn, the best last, so that it lies on top."""
+    found = []
     for box, label, score, share in zip(
         detections.pred_boxes.tensor.tolist(), detections.pred_classes.tolist(), detections.scores.tolist(),
         agreement.tolist(), strict=True,
     ):
         if score > MIN_SCORE:
-            yield box, label, score, share
+            found.append((box, label, score, share))
+    return sorted(found, key=lambda item: item[2])
 
 
 def _box(axis, box, text: str, colour: str) -> None:
     x0, y0, x1, y1 = box
     axis.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, linewidth=2))
+    x, y = x0, max(y0 - 1, 5)
+    while any(abs(x - other.get_position()[0]) < 30 and abs(y - other.get_position()[1]) < 6 for other in axis.texts):
+        y += 6  # below a label that is there already
     axis.text(
-        x0, max(y0 - 1, 5), text, color="white", fontsize=7, verticalalignment="bottom",
+        x, y, text, color="white", fontsize=7, verticalalignment="bottom",
         bbox=dict(facecolor=colour, edgecolor="none", pad=1),
     )
