@@ -30,7 +30,10 @@ def load(folder: Path):
 
 @torch.no_grad()
 def predict(model, sample: dict):
-    """Detections of one image and the shares of outputs that voted for each one's class (1 for the stock head)."""
+    """Detections of one image and what the outputs said of each one's proposal: labels (M, detections).
+
+    M is 1 for the stock head. A proposal can be detected as several classes, of which the outputs elected at most one.
+    """
     images = model.preprocess_image([sample])
     features = model.backbone(images.tensor)
     proposals, _ = model.proposal_generator(images, features)
@@ -39,11 +42,9 @@ def predict(model, sample: dict):
     box_features = heads.box_head(pooled)
     predictions = heads.box_predictor(box_features)
     detections, kept = heads.box_predictor.inference(predictions, proposals)
-    agreement = torch.ones(len(box_features))
-    if hasattr(heads.box_predictor.cls_score, "outputs"):
-        votes = heads.box_predictor.cls_score.outputs(box_features).argmax(-1)
-        agreement = (votes == predictions[0].argmax(-1)).float().mean(0)
-    return detections[0], agreement[kept[0]]
+    classifier = heads.box_predictor.cls_score
+    outputs = classifier.outputs(box_features) if hasattr(classifier, "outputs") else predictions[0][None]
+    return detections[0], outputs.argmax(-1)[:, kept[0]]
 
 
 def draw(work: Path) -> dict[str, int]:
@@ -67,14 +68,12 @@ def draw(work: Path) -> dict[str, int]:
             box = BoxMode.convert(item["bbox"], item["bbox_mode"], BoxMode.XYXY_ABS)
             _box(row[0], box, names[item["category_id"]], BLUE)
         for axis, (model, _) in zip(row[1:], models.values(), strict=True):
-            for box, label, score, share in _confident(*predict(model, sample)):
-                if axis is row[1]:
-                    _box(axis, box, f"{names[label]} {score:.2f}", BLUE)
-                else:
-                    total = model.roi_heads.box_predictor.cls_score.num_outputs
-                    text = f"{names[label]} {score:.2f}, {round(share * total)}/{total}"
-                    _box(axis, box, text, BLUE if share == 1 else VERMILLION)
-    for axis, title in zip(axes[0], ("ground truth", "stock", "FFC (vote): class, score, votes"), strict=True):
+            for box, label, score, votes in _confident(*predict(model, sample)):
+                text = f"{names[label]} {score:.2f}"
+                if len(votes) > 1:
+                    text += f", {votes.count(label)}/{len(votes)}"
+                _box(axis, box, text, VERMILLION if _disputed(votes) else BLUE)
+    for axis, title in zip(axes[0], ("ground truth", "stock", "FFC (vote): class, score, votes for it"), strict=True):
         axis.set_title(title)
     figure.suptitle(
         f"Mini COCO val: the first {FIRST} images and {DISPUTED} where FFC's outputs disagreed most (orange-red); "
@@ -87,20 +86,24 @@ def draw(work: Path) -> dict[str, int]:
 
 def _choose(samples: list[dict], ffc) -> list[dict]:
     def dispute(sample):
-        return max((1 - share for *_, share in _confident(*predict(ffc, sample))), default=0.0)
+        return sum(_disputed(votes) for *_, votes in _confident(*predict(ffc, sample)))
 
     return samples[:FIRST] + sorted(samples[FIRST:], key=dispute, reverse=True)[:DISPUTED]
 
 
-def _confident(detections, agreement):
-    """(box, label, score, share of votes) of the detections that are drawn, the best last, so that it lies on top."""
+def _disputed(votes: list[int]) -> bool:
+    return len(set(votes)) > 1
+
+
+def _confident(detections, votes):
+    """(box, label, score, votes of the outputs) of the detections drawn, the best last, so that it lies on top."""
     found = []
-    for box, label, score, share in zip(
+    for box, label, score, ballot in zip(
         detections.pred_boxes.tensor.tolist(), detections.pred_classes.tolist(), detections.scores.tolist(),
-        agreement.tolist(), strict=True,
+        votes.T.tolist(), strict=True,
     ):
         if score > MIN_SCORE:
-            found.append((box, label, score, share))
+            found.append((box, label, score, ballot))
     return sorted(found, key=lambda item: item[2])
 
 
