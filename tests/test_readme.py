@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("mmseg")
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BIN = ROOT / ".venv" / "bin"
+BIN = Path(sys.executable).parent
 
 DETECTION = "SOLVER.MAX_ITER 12 SOLVER.STEPS '(10,)' SOLVER.WARMUP_ITERS 2 SOLVER.IMS_PER_BATCH 2"
 SEGMENTATION = (
@@ -74,7 +75,7 @@ def test_readme_commands_train_and_evaluate(clone):
 
 def test_extras_in_the_readme_exist():
     extras = set(re.findall(r"-e '\.\[(\w+)\]'", README))
-    assert extras == {"detection", "segmentation"}
+    assert extras == {"detection", "segmentation", "minidata"}
     assert extras <= set(importlib.metadata.metadata("ffc_dense").get_all("Provides-Extra"))
 
 
