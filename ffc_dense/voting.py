@@ -10,8 +10,8 @@ def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     Each output votes for its most likely class; the class with most votes wins. If several classes tie, the most
     confident output (highest max-softmax) among those that voted for a tied class decides. The winning output is the
     most confident one that voted for the winning class. Among outputs of equal confidence the first one wins. Logits,
-    not labels, are returned, so that a softmax or sigmoid and everything behind it keeps working. An output whose
-    confidence is NaN (NaN or infinite logits) has the least confidence.
+    not labels, are returned, so that a softmax or sigmoid and everything behind it keeps working. An output with a NaN
+    (or, if K > 1, +inf) among its logits has the least confidence; its vote counts.
 
     With a single class (K = 1, a sigmoid follows) an output votes with the sign of its logit (positive: > 0) and its
     confidence is max(p, 1 - p).

@@ -17,7 +17,7 @@ from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from ffc_dense import FFCLinear
+from ffc_dense import FFCLinear, vote
 from ffc_dense.detection import EvalCheckpointer, FFCFastRCNNOutputLayers, add_ffc_config
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "mini_coco"
@@ -174,12 +174,21 @@ def test_no_proposals_give_gradients_to_every_parameter_and_no_detections(reduce
     assert len(detections) == 0
 
 
-def test_sigmoid_scores_work():
+def test_sigmoid_scores_are_voted_on_without_the_background():
+    """detectron2 trains no background logit with USE_SIGMOID_CE; what it happens to be must not elect an output."""
     _, ffc = predictors(use_sigmoid_ce=True)
-    x, batch = torch.randn(9, 12), [proposals(9)]
+    x, batch = torch.randn(30, 12) + 1, [proposals(30)]
     assert ffc.losses(ffc(x), batch)["loss_cls"].isfinite()
-    (detections,), _ = ffc.eval().inference(ffc(x), batch)
-    assert ((detections.scores >= 0) & (detections.scores <= 1)).all()
+    scores, deltas = ffc.eval()(x)
+    _, winner = vote(ffc.cls_score.outputs(x)[..., :-1], -1)
+    for box in range(30):
+        assert torch.equal(scores[box], ffc.cls_score.outputs(x)[winner[box], box])
+    assert torch.equal(deltas, ffc.bbox_pred(x))
+    with torch.no_grad():
+        ffc.cls_score.bias[-1] += 100
+    changed, _ = ffc(x)
+    assert torch.equal(changed[:, :-1], scores[:, :-1]) and not torch.equal(changed[:, -1], scores[:, -1])
+    assert ffc(x[:0])[0].shape == (0, 5)
 
 
 def test_lazy_config_needs_the_target_alone():
@@ -196,14 +205,19 @@ def test_lazy_config_needs_the_target_alone():
     assert layer.num_filters == 1 and layer.test_reduce == "mean"
 
 
-def test_lazy_config_of_a_whole_model_changes_one_line():
+@pytest.mark.parametrize("name", ["mask_rcnn_fpn", "cascade_rcnn"])
+def test_lazy_config_of_a_whole_model_changes_the_predictors_alone(name):
     from detectron2 import model_zoo
 
-    model_cfg = model_zoo.get_config("common/models/mask_rcnn_fpn.py").model
-    model_cfg.roi_heads.box_predictor["_target_"] = FFCFastRCNNOutputLayers
+    model_cfg = model_zoo.get_config(f"common/models/{name}.py").model
+    heads = model_cfg.roi_heads
+    predictors = heads.box_predictors if "box_predictors" in heads else [heads.box_predictor]
+    for predictor in predictors:
+        predictor._target_ = FFCFastRCNNOutputLayers
     with torch.device("meta"):
         model = instantiate(model_cfg)
-    assert isinstance(model.roi_heads.box_predictor.cls_score, FFCLinear)
+    layers = [module for module in model.modules() if isinstance(module, FFCLinear)]
+    assert len(layers) == len(predictors) == (3 if name == "cascade_rcnn" else 1)
 
 
 @pytest.mark.parametrize("heads", HEADS)
@@ -275,7 +289,9 @@ def test_autocast_keeps_losses_and_scores_finite():
         assert all(p.grad.isfinite().all() for name, p in model.named_parameters() if "filters" in name)
         with torch.no_grad():
             detections = model.eval()([sample()])[0]["instances"]
-    assert detections.scores.isfinite().all()
+            scores, _ = model.roi_heads.box_predictor(torch.randn(50, 32))
+    assert len(detections) > 0
+    assert scores.isfinite().all()
 
 
 def test_filters_get_the_weight_decay_of_norm_layers():

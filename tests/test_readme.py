@@ -25,18 +25,18 @@ SEGMENTATION = (
 SHORTER = {  # the end of a command: what is appended to it
     "ffc_dense.minidata all --root data": "--num-train 6 --num-val 3",
     "--config-file configs/mini_coco/faster_rcnn_R_18_FPN_ffc.yaml": DETECTION,
-    "$MMSEG/train.py configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py":
+    '"$MMSEG/train.py" configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py':
         f"--cfg-options {SEGMENTATION}",
 }
-RUN_ELSEWHERE = ("pip install", "make ")  # setup_env.sh, and what runs this test
+NOT_RUN = ("pip install", "make ")  # downloads; what runs this test
 
 
 def bash_blocks():
-    """Blocks that are not run elsewhere, as scripts in the README's order."""
+    """The other blocks, as scripts in the README's order."""
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     assert len(blocks) >= 6
-    commands = [[line for line in block.splitlines() if not line.startswith("#")] for block in blocks]
-    return ["\n".join(lines) + "\n" for lines in commands if not lines[0].startswith(RUN_ELSEWHERE)]
+    commands = [[line for line in block.splitlines() if not line.startswith(("#", "source "))] for block in blocks]
+    return ["\n".join(lines) + "\n" for lines in commands if not lines[0].startswith(NOT_RUN)]
 
 
 def shortened(script):
@@ -79,9 +79,14 @@ def test_extras_in_the_readme_exist():
     assert extras <= set(importlib.metadata.metadata("ffc_dense").get_all("Provides-Extra"))
 
 
+def test_readme_builds_the_detectron2_that_is_pinned():
+    (commit,) = re.findall(r"detectron2\.git@([0-9a-f]{40})", README)
+    assert commit in (ROOT / "requirements" / "detectron2.txt").read_text()
+
+
 def test_readme_python_runs():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 2
+    assert len(blocks) >= 3
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
 

@@ -108,8 +108,17 @@ def test_mmseg_stock_checkpoint_warm_starts_ffc_and_tests_with_augmentation(fold
     assert "missing keys in source state_dict: decode_head.conv_seg.filters.0.weight" in report
     assert "unexpected key" not in report
     run(folder, MMSEG_TOOLS / "test.py", CITYSCAPES / FFC_PSP, out / "iter_1.pth", "--tta", "--work-dir", out / "tta")
-    (scores,) = (out / "tta").glob("*/*.json")
-    assert 0 <= json.loads(scores.read_text())["mIoU"] <= 100
+    run(folder, MMSEG_TOOLS / "test.py", CITYSCAPES / FFC_PSP, out / "iter_1.pth", "--work-dir", out / "plain")
+    augmented, plain = (json.loads(next((out / name).glob("*/*.json")).read_text()) for name in ("tta", "plain"))
+    assert augmented["aAcc"] > 0 and augmented["aAcc"] != plain["aAcc"]
+
+
+def test_evaluations_that_train_net_lacks_are_refused_before_training(folder):
+    for option, name in ((["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED"),
+                         (["DATASETS.TEST", "('voc_2007_test',)"], "voc_2007_test")):
+        done = detectron2(folder, "faster_rcnn_R_18_FPN_ffc.yaml", folder / "x", 1, *option, check=False)
+        assert done.returncode != 0 and name in done.stderr
+        assert not (folder / "x").exists()
 
 
 def test_mmseg_counts_flops_of_an_ffc_model(folder):

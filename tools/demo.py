@@ -6,10 +6,12 @@ interrupted training resumes from its last checkpoint.
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -34,13 +36,15 @@ class Job:
     progress: str = ""  # pattern, below the folder, of the framework's JSON lines that hold the iteration
     iterations: int = 0
     process: subprocess.Popen | None = field(default=None, repr=False)
+    started_key: str = ""
     first: tuple[int, float] | None = None  # the first iteration seen in this run, and when
 
     def key(self) -> str:
         digest = hashlib.sha256(json.dumps(self.command).encode())
-        for path in sorted([*ROOT.glob("configs/**/*"), *ROOT.glob("ffc_dense/**/*.py")]):
-            if path.is_file():
-                digest.update(path.read_bytes())
+        for pattern in ("configs/**/*", "ffc_dense/**/*.py", "requirements/*", "tools/train_net.py"):
+            for path in sorted(ROOT.glob(pattern)):
+                if path.is_file():
+                    digest.update(path.read_bytes())
         return digest.hexdigest()
 
     @property
@@ -56,16 +60,10 @@ class Job:
             print(f"  {self.name}: the settings changed since the last run, starting over")
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        started.write_text(self.key())
-        environment = dict(
-            os.environ,
-            CUDA_VISIBLE_DEVICES="",  # the demo is the same everywhere: CPU
-            DETECTRON2_DATASETS=str(ROOT / "data"),
-            OMP_NUM_THREADS=str(threads),
-            PYTHONWARNINGS="ignore",
-        )
+        self.started_key = self.key()
+        started.write_text(self.started_key)
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, cwd=ROOT, env=environment(threads), stdout=log, stderr=log)
 
     @property
     def log(self) -> Path:
@@ -97,7 +95,18 @@ class Job:
         if self.process.returncode != 0:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             sys.exit(f"{tail}\n\ndemo: {self.name} failed with exit code {self.process.returncode}, see {self.log}")
-        self.marker.write_text(self.key())
+        self.marker.write_text(self.started_key)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """For the demo's processes: CPU only, the demo's data, whatever the user's own settings are."""
+    ours = dict(CUDA_VISIBLE_DEVICES="", DETECTRON2_DATASETS=str(ROOT / "data"), PYTHONWARNINGS="ignore")
+    return {**os.environ, **ours, "OMP_NUM_THREADS": str(threads)}
+
+
+def cores() -> int:
+    """Those that this process may use; no more than 4, which small models do not fill."""
+    return min(4, len(os.sched_getaffinity(0)))
 
 
 def run(title: str, jobs: list[Job]) -> None:
@@ -107,7 +116,7 @@ def run(title: str, jobs: list[Job]) -> None:
         if job.is_done():
             print(f"  {job.name}: done already")
     waiting = [job for job in jobs if not job.is_done()]
-    threads = max(1, (os.cpu_count() or 2) // 2)
+    threads = max(1, cores() // 2)
     running, begin, shown = [], time.time(), time.time()
     try:
         while waiting or running:
@@ -141,6 +150,7 @@ def detection_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]]:
 
     def train(name, folder):
         arguments = [str(configs[folder]), "--resume", "OUTPUT_DIR", str(folder), "SOLVER.MAX_ITER", str(iterations)]
+        arguments += ["DATASETS.TEST", "()"]  # evaluated below, under every reduction
         return Job(name, folder, command + arguments, "metrics.json", iterations)
 
     def evaluate(name, folder, reduce):
@@ -167,8 +177,7 @@ def segmentation_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]
 
     def train(name, folder):
         arguments = ["train.py", str(configs[folder]), "--work-dir", str(folder), "--resume", "--cfg-options"]
-        arguments += [f"train_cfg.max_iters={iterations}", f"train_cfg.val_interval={iterations + 1}"]
-        arguments += [f"param_scheduler.0.end={iterations}"]
+        arguments += [f"train_cfg.max_iters={iterations}", f"param_scheduler.0.end={iterations}"]
         return Job(name, folder, _mmseg(arguments), "*/vis_data/scalars.json", iterations)
 
     def evaluate(name, folder, reduce):
@@ -197,6 +206,13 @@ def main() -> None:
     args = parser.parse_args()
     begin = time.time()
     work = args.work_dir.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    lock = open(work / ".lock", "w")  # held until the process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"demo: another demo runs in {_short(work)}; wait for it, or give --work-dir another folder")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings are stopped too
 
     print("== mini dataset")
     make_data = [sys.executable, "-m", "ffc_dense.minidata", "all", "--root", str(ROOT / "data")]
@@ -208,7 +224,7 @@ def main() -> None:
     run("evaluating; FFC twice from one checkpoint", evaluate_detection + evaluate_segmentation)
     print("\n== report", flush=True)
     report = [sys.executable, "-W", "ignore", str(ROOT / "tools/demo_report.py"), str(work)]
-    subprocess.run(report, cwd=ROOT, check=True)
+    subprocess.run(report, cwd=ROOT, env=environment(cores()), check=True)
     print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; started again, it keeps what is done.")
     print("One seed of a short run on small data: no evidence for or against FFC.")
 

@@ -52,7 +52,7 @@ def draw(work: Path) -> dict[str, int]:
     setup_logger(name="detectron2").setLevel("ERROR")
     models = {name: load(work / name) for name in ("faster_rcnn", "faster_rcnn_ffc")}
     cfg = models["faster_rcnn"][1]
-    dataset = cfg.DATASETS.TEST[0]
+    dataset = "mini_coco_2017_val"
     truth = {record["image_id"]: record for record in DatasetCatalog.get(dataset)}
     names = MetadataCatalog.get(dataset).thing_classes
     loader = build_detection_test_loader(cfg, dataset)

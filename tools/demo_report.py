@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-os.environ.setdefault("DETECTRON2_DATASETS", "data")
+os.environ["DETECTRON2_DATASETS"] = str(Path(__file__).resolve().parent.parent / "data")
 
 import matplotlib
 
@@ -33,9 +33,15 @@ def read_results(folder: Path) -> dict[str, float]:
 def seconds(folder: Path) -> float:
     """Training time: mean seconds per iteration that the framework logged, times iterations."""
     files = [*folder.glob("metrics.json"), *sorted(folder.glob("*/vis_data/scalars.json"))]
-    entries = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    times = [entry["time"] for entry in entries if "time" in entry]
-    last = max(entry.get("step", entry.get("iteration", -1) + 1) for entry in entries)
+    times, last = [], 0
+    for line in (line for file in files for line in file.read_text().splitlines()):
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # cut off by an interruption
+            continue
+        if "time" in entry and ("loss" in entry or "total_loss" in entry):  # not a validation
+            times.append(entry["time"])
+            last = max(last, entry.get("step", entry.get("iteration", -1) + 1))
     return last * sum(times) / len(times)
 
 

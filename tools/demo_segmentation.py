@@ -48,7 +48,7 @@ def draw(work: Path) -> dict[str, int]:
     register_all_modules()
     models = {name: load(work / name) for name in ("pspnet", "pspnet_ffc")}
     cfg = models["pspnet"][1]
-    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     palette = np.array(dataset.metainfo["palette"] + [(0, 0, 0)] * (256 - len(dataset.metainfo["palette"])), np.uint8)
     ffc = models["pspnet_ffc"][0]
     total = ffc.decode_head.conv_seg.num_outputs

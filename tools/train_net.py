@@ -1,8 +1,11 @@
 #!/usr/bin/env python
-"""Train and evaluate detectron2 models, with or without FFC. Identical to detectron2's ``tools/train_net.py``, except
-that FFC's config keys and ROI heads and the mini dataset are there, that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a
-machine without CUDA, and that ``--eval-only`` refuses a checkpoint that lacks weights of the model and writes
-``OUTPUT_DIR/results.json``."""
+"""Train and evaluate detectron2 models, with or without FFC, on datasets in COCO's format.
+
+Follows detectron2's ``tools/train_net.py``, except that FFC's config keys and ROI heads and the mini dataset are there,
+that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, and that ``--eval-only`` refuses a checkpoint that
+lacks weights of the model and writes ``OUTPUT_DIR/results.json``. Other evaluators than COCO's and ``TEST.AUG`` are not
+there; a config that asks for them is refused before training.
+"""
 
 import json
 import logging
@@ -21,13 +24,19 @@ from ffc_dense.detection import EvalCheckpointer, add_ffc_config
 class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> COCOEvaluator:
-        kind = MetadataCatalog.get(dataset_name).evaluator_type
+        return COCOEvaluator(dataset_name, output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"))
+
+
+def check_evaluation(cfg: CfgNode) -> None:
+    for name in cfg.DATASETS.TEST:
+        kind = MetadataCatalog.get(name).get("evaluator_type")
         if kind != "coco":
             raise ValueError(
-                f"DATASETS.TEST: {dataset_name} wants the {kind!r} evaluator, this script has 'coco' only: "
-                "override Trainer.build_evaluator as detectron2's tools/train_net.py does"
+                f"DATASETS.TEST: {name} needs the evaluator {kind!r}, this script has 'coco' only: "
+                "name another dataset, or extend Trainer.build_evaluator as detectron2's tools/train_net.py does"
             )
-        return COCOEvaluator(dataset_name, output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"))
+    if cfg.TEST.AUG.ENABLED:
+        raise ValueError("TEST.AUG.ENABLED: this script has no test-time augmentation; set it to False")
 
 
 def setup(args) -> CfgNode:
@@ -38,6 +47,7 @@ def setup(args) -> CfgNode:
     no_cuda = cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available()
     if no_cuda:
         cfg.MODEL.DEVICE = "cpu"
+    check_evaluation(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     if no_cuda:

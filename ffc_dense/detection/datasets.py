@@ -3,12 +3,10 @@ import os
 from detectron2.data.datasets import register_coco_instances
 
 
-def register_mini_coco(root: str) -> None:
-    """Register ``mini_coco_2017_train`` and ``mini_coco_2017_val`` (see :mod:`ffc_dense.minidata`).
+def _register_mini_coco(root: str) -> None:
+    """Register ``mini_coco_2017_train`` and ``mini_coco_2017_val`` (see :mod:`ffc_dense.minidata`) under ``root``.
 
-    Args:
-        root: the folder that holds ``mini_coco``. Importing ``ffc_dense.detection`` registers the two under
-            ``$DETECTRON2_DATASETS``, else ``datasets``, as detectron2 does with its builtin datasets.
+    As with detectron2's builtin datasets, importing does it, under ``$DETECTRON2_DATASETS`` or else ``datasets``.
     """
     for split in ("train", "val"):
         annotations = os.path.join(root, "mini_coco", "annotations", f"instances_{split}2017.json")
@@ -16,4 +14,4 @@ def register_mini_coco(root: str) -> None:
         register_coco_instances(f"mini_coco_2017_{split}", {}, annotations, images)
 
 
-register_mini_coco(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
+_register_mini_coco(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))

@@ -1,8 +1,10 @@
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
 from ..layers import FFCLinear
+from ..voting import vote
 
 
 class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
@@ -10,7 +12,8 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
 
     ``forward`` still returns (R, K + 1) scores and (R, 4K) or (R, 4) deltas; at test time the scores are the logits
     of the output that won the vote. Box regression stays on the raw feature: the paper modifies the classifier only
-    (section 4.3). With the same random seed ``cls_score.weight`` and ``bbox_pred`` start as in the stock class.
+    (section 4.3). With ``use_sigmoid_ce`` the background's logit is not trained, so the foreground classes alone are
+    voted on. With the same random seed ``cls_score.weight`` and ``bbox_pred`` start as in the stock class.
 
     Args:
         input_shape: shape of the box feature, as in the stock class.
@@ -32,6 +35,16 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
         self.cls_score = FFCLinear.from_layer(
             self.cls_score, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce
         )
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Box features (R, C) or (R, C', H, W) -> scores (R, K + 1) and deltas, as in the stock class."""
+        votes = not self.cls_score.training and self.cls_score.num_filters > 0 and self.test_reduce == "vote"
+        if not (votes and self.use_sigmoid_ce):
+            return super().forward(x)
+        x = x.flatten(1)
+        outputs = self.cls_score.outputs(x)
+        _, winner = vote(outputs[..., :-1], -1)
+        return outputs[winner, torch.arange(len(x), device=x.device)], self.bbox_pred(x)
 
     @property
     def test_reduce(self) -> str:

@@ -7,7 +7,7 @@ try:
     import sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f"ffc_dense.minidata needs the package {error.name!r}; run: pip install ffc_dense[minidata]"
+        f"ffc_dense.minidata needs the package {error.name!r}; run: pip install 'ffc_dense[minidata]'"
     ) from error
 
 from .cityscapes import make_mini_cityscapes
