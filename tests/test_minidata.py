@@ -421,5 +421,5 @@ def test_cli_in_a_new_process_gives_the_same_bytes(tmp_path):
 
 def test_import_without_scikit_image_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(ImportError, match=re.escape("pip install ffc_dense[minidata]")):
+    with pytest.raises(ImportError, match=re.escape("pip install 'ffc_dense[minidata]'")):
         importlib.reload(minidata)
