@@ -7,6 +7,7 @@ Writes table.md, detection.png and segmentation.png there.
 """
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def read_results(folder: Path) -> dict[str, float]:
 
 
 def seconds(folder: Path) -> float:
-    """Training time: mean seconds per iteration that the framework logged, times iterations."""
+    """Training time: mean seconds per iteration that the framework logged, times iterations; nan if it logged none."""
     files = [*folder.glob("metrics.json"), *sorted(folder.glob("*/vis_data/scalars.json"))]
     times, last = [], 0
     for line in (line for file in files for line in file.read_text().splitlines()):
@@ -42,7 +43,7 @@ def seconds(folder: Path) -> float:
         if "time" in entry and ("loss" in entry or "total_loss" in entry):  # not a validation
             times.append(entry["time"])
             last = max(last, entry.get("step", entry.get("iteration", -1) + 1))
-    return last * sum(times) / len(times)
+    return last * sum(times) / len(times) if times else math.nan
 
 
 def table(work: Path, parameters: dict[str, int]) -> str:
