@@ -9,8 +9,6 @@ from torch.nn.utils.parametrize import is_parametrized
 from .filtering import FeatureFilter, interpolate_outputs, mean_feature
 from .voting import vote
 
-TEST_REDUCTIONS = ("vote", "mean")
-
 
 class _FFCClassifier:
     """What FFCLinear and FFCConv2d share; stands before ``nn.Linear`` / ``nn.Conv2d`` in their bases."""
@@ -22,14 +20,19 @@ class _FFCClassifier:
 
     @property
     def test_reduce(self) -> str:
-        """How the outputs become one at test time: 'vote' or 'mean'. May be set at any time."""
+        """How the outputs become one at test time: one of ``test_reductions``. May be set at any time."""
         return self._test_reduce
 
     @test_reduce.setter
     def test_reduce(self, name: str) -> None:
-        if name not in TEST_REDUCTIONS:
-            raise ValueError(f"test_reduce must be one of {', '.join(map(repr, TEST_REDUCTIONS))}, got {name!r}")
+        if name not in self.test_reductions:
+            raise ValueError(f"test_reduce must be one of {', '.join(map(repr, self.test_reductions))}, got {name!r}")
         self._test_reduce = name
+
+    @property
+    def test_reductions(self) -> tuple[str, ...]:
+        """What ``test_reduce`` may be: 'vote', 'mean', and 'out1' ... 'outM', a single output (paper Table 1)."""
+        return "vote", "mean", *(f"out{i + 1}" for i in range(self.num_outputs))
 
     @property
     def num_filters(self) -> int:
@@ -47,7 +50,10 @@ class _FFCClassifier:
             return super().forward(x)
         if self.training or self.test_reduce == "mean":
             return super().forward(mean_feature(self.filters(x, self._feature_dim), self.interpolate).to(x.dtype))
-        return vote(self.outputs(x), self._feature_dim)[0]
+        outputs = self.outputs(x)
+        if self.test_reduce == "vote":
+            return vote(outputs, self._feature_dim)[0]
+        return outputs[int(self.test_reduce.removeprefix("out")) - 1]
 
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
@@ -74,8 +80,8 @@ class _FFCClassifier:
         if not isinstance(interpolate, bool):
             raise ValueError(f"interpolate must be True or False, got {interpolate!r}")
         self.interpolate = interpolate
-        self.test_reduce = test_reduce
         self.filters = FeatureFilter(num_features, num_filters, eps, device=device, dtype=dtype)
+        self.test_reduce = test_reduce
 
     @classmethod
     def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, *, num_filters: int = 3,
@@ -107,7 +113,8 @@ class FFCLinear(_FFCClassifier, nn.Linear):
         num_filters: n, length of the chain; 3 in the paper.
         interpolate: also classify the average of each two neighbouring stages (the paper's Out2, Out4, Out6).
             False: the n + 1 outputs of the authors' released code.
-        test_reduce: 'vote' (the paper, :func:`ffc_dense.vote`) or 'mean' of logits (the authors' released code).
+        test_reduce: 'vote' (the paper, :func:`ffc_dense.vote`), 'mean' of logits (the authors' released code), or a
+            single output, 'out1' ... 'outM' (rows of the paper's Table 1).
         eps: of every LayerNorm, at least 1e-5.
 
     Raises:

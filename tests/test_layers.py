@@ -121,7 +121,21 @@ def test_mean_reduction_tests_as_it_trains(literal, scramble, kind, interpolate)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("test_reduce", ["vote", "mean"])
+@pytest.mark.parametrize("interpolate", [True, False])
+def test_a_single_output_is_that_of_the_literal_chain(literal, scramble, kind, interpolate):
+    layer = scramble(ffc(kind, interpolate=interpolate)).eval()
+    x = torch.randn(SHAPES[kind])
+    expected = literal.outputs(layer, x)
+    assert layer.test_reductions == ("vote", "mean", *(f"out{i}" for i in range(1, len(expected) + 1)))
+    for name, logits in zip(layer.test_reductions[2:], expected, strict=True):
+        layer.test_reduce = name
+        torch.testing.assert_close(layer(x), logits, rtol=1e-5, atol=1e-5)
+    layer.test_reduce = "out1"
+    assert torch.equal(layer(x), stock_twin(layer)(x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("test_reduce", ["vote", "mean", "out5"])
 def test_training_does_not_depend_on_test_reduce(kind, test_reduce):
     layer, x = ffc(kind), torch.randn(SHAPES[kind])
     expected = layer(x)
@@ -307,7 +321,7 @@ def test_from_layer_refuses_with_a_reason(target, layer, reason):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["Vote", "max", "", None])
+@pytest.mark.parametrize("name", ["Vote", "max", "", None, "out0", "out8", "out01", "out"])
 def test_unknown_test_reduce_lists_the_valid_names(kind, name):
     with pytest.raises(ValueError, match="'vote', 'mean'"):
         ffc(kind, test_reduce=name)

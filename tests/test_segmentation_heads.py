@@ -491,6 +491,15 @@ def test_test_reduce_may_be_changed_after_construction():
     torch.testing.assert_close(predict(head), literal_predict(head)[0])
 
 
+@pytest.mark.usefixtures("fp64")
+def test_a_single_output_passes_on_its_upsampled_logits():
+    head = trained(build("FFCPSPHead")).eval()
+    expected = literal_outputs(head, forward(head)[1])
+    for i in (0, 3, 6):
+        head.test_reduce = f"out{i + 1}"
+        torch.testing.assert_close(predict(head), upsampled(expected[i], head))
+
+
 @pytest.mark.parametrize("name", ["FFCPSPHead", "FFCASPPHead", "FFCFCNHead"])
 @pytest.mark.usefixtures("fp64")
 def test_a_binary_head_votes_on_the_sign_and_passes_on_the_logit(name):

@@ -10,5 +10,6 @@ def add_ffc_config(cfg: CfgNode) -> None:
     head.FFC.NUM_FILTERS = head.FFC.get("NUM_FILTERS", 3)
     # Classify the averages of neighbouring stages too: 7 outputs (the paper) instead of 4 (the authors' code).
     head.FFC.INTERPOLATE = head.FFC.get("INTERPOLATE", True)
-    # How the outputs become one at test time: "vote" (the paper) or "mean" (the authors' code).
+    # How the outputs become one at test time: "vote" (the paper), "mean" (the authors' code), or a single
+    # output, "out1" ... "out7" (the rows of the paper's Table 1).
     head.FFC.TEST_REDUCE = head.FFC.get("TEST_REDUCE", "vote")

@@ -48,7 +48,7 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
 
     @property
     def test_reduce(self) -> str:
-        """That of ``cls_score``: 'vote' or 'mean'. May be set at any time."""
+        """That of ``cls_score``: 'vote', 'mean' or a single output, 'out1' ... 'outM'. May be set at any time."""
         return self.cls_score.test_reduce
 
     @test_reduce.setter

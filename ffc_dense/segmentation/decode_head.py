@@ -33,7 +33,7 @@ class FFCDecodeHead:
     The outputs differ in the scale of their logits. mmseg resizes, averages (slide windows, test-time augmentation)
     what ``predict`` returns, so a voted map is passed on as the winner's log-probabilities, which are comparable from
     pixel to pixel and leave argmax and softmax as they are. A binary head (K = 1) passes on the winner's logit, which
-    is comparable already. ``test_reduce='mean'`` passes on logits, as the stock head does.
+    is comparable already. ``test_reduce='mean'`` and single outputs pass on logits, as the stock head does.
 
     Args:
         num_filters, interpolate, test_reduce, eps: see :class:`ffc_dense.FFCLinear`.
@@ -63,7 +63,7 @@ class FFCDecodeHead:
 
     @property
     def test_reduce(self) -> str:
-        """That of ``conv_seg``: 'vote' or 'mean'. May be set at any time."""
+        """That of ``conv_seg``: 'vote', 'mean' or a single output, 'out1' ... 'outM'. May be set at any time."""
         return self.conv_seg.test_reduce
 
     @test_reduce.setter
