@@ -3,18 +3,20 @@
 
 Follows detectron2's ``tools/train_net.py``, except that FFC's config keys and ROI heads and the mini dataset are there,
 that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, and that ``--eval-only`` refuses a checkpoint that
-lacks weights of the model and writes ``OUTPUT_DIR/results.json``. Other evaluators than COCO's and ``TEST.AUG`` are not
-there; a config that asks for them is refused before training.
+lacks weights of the model and writes ``OUTPUT_DIR/results.json``. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the
+number of CPU processes. Other evaluators than COCO's and ``TEST.AUG`` are not there; a config that asks for them is
+refused before training.
 """
 
 import json
 import logging
 import os
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup, launch
+from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup, defaults, launch
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
@@ -22,6 +24,12 @@ from ffc_dense.detection import EvalCheckpointer, add_ffc_config
 
 
 class Trainer(DefaultTrainer):
+    def __init__(self, cfg: CfgNode):
+        if cfg.MODEL.DEVICE == "cpu":
+            # DistributedDataParallel refuses device_ids for a model on the CPU; DefaultTrainer always passes them.
+            defaults.create_ddp_model = partial(defaults.create_ddp_model, device_ids=None)
+        super().__init__(cfg)
+
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> COCOEvaluator:
         return COCOEvaluator(dataset_name, output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"))
@@ -39,12 +47,29 @@ def check_evaluation(cfg: CfgNode) -> None:
         raise ValueError("TEST.AUG.ENABLED: this script has no test-time augmentation; set it to False")
 
 
+def check_processes(cfg: CfgNode, processes: int) -> None:
+    """Several processes take the device that was named, never another: a cluster job on the CPU is days lost."""
+    if processes == 1:
+        return
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"--num-gpus, --num-machines: {processes} processes, but no CUDA on this machine; put MODEL.DEVICE cpu at "
+            "the end of the command to run them on the CPU (gloo)"
+        )
+    if cfg.MODEL.DEVICE == "cpu" and torch.cuda.is_available():
+        raise ValueError(
+            "MODEL.DEVICE cpu: where detectron2 finds CUDA it joins processes with NCCL, which sends no CPU tensors; "
+            "set CUDA_VISIBLE_DEVICES=-1 in the environment as well"
+        )
+
+
 def setup(args) -> CfgNode:
     cfg = get_cfg()
     add_ffc_config(cfg)
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     no_cuda = cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available()
+    check_processes(cfg, args.num_gpus * args.num_machines)
     if no_cuda:
         cfg.MODEL.DEVICE = "cpu"
     check_evaluation(cfg)
