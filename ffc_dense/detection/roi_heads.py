@@ -5,6 +5,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from torch import nn
 
 from .predictor import FFCFastRCNNOutputLayers
 
@@ -29,6 +30,28 @@ class FFCRes5ROIHeads(Res5ROIHeads):
         ret = super().from_config(cfg, input_shape)
         ret["box_predictor"] = _ffc_predictor(cfg, ret["box_predictor"])
         return ret
+
+
+@ROI_HEADS_REGISTRY.register()
+class Res5Stride1ROIHeads(Res5ROIHeads):
+    """Identical to :class:`Res5ROIHeads`, except that res5 has stride 1, not 2. Same parameters, same names.
+
+    With ``MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION`` 7 it sees each RoI as tf-faster-rcnn does, the code that the paper's
+    C4 baselines follow; docs/COCO_PROTOCOL.md compares the two.
+    """
+
+    @classmethod
+    def _build_res5_block(cls, cfg):
+        res5, out_channels = super()._build_res5_block(cfg)
+        for layer in res5.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.stride = (1, 1)
+        return res5, out_channels
+
+
+@ROI_HEADS_REGISTRY.register()
+class FFCRes5Stride1ROIHeads(FFCRes5ROIHeads, Res5Stride1ROIHeads):
+    """Identical to :class:`Res5Stride1ROIHeads`, except that the box predictor is an FFC one."""
 
 
 @ROI_HEADS_REGISTRY.register()
