@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+set -euo pipefail
+
+usage="Evaluate a checkpoint with one process per GPU of this machine, or of this machine's share of several.
+
+  tools/dist_test.sh CONFIG CHECKPOINT GPUS [ARGS]
+
+CONFIG      .yaml: detectron2, by tools/train_net.py --eval-only; .py: MMSegmentation, by its test.py
+CHECKPOINT  .pth file
+GPUS        of this machine
+ARGS        passed on. detectron2: KEY VALUE. mmseg: --tta, --out DIR, --cfg-options KEY=VALUE
+
+Environment: as for tools/dist_train.sh"
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/launch_common.sh"
+
+config=${1:-} checkpoint=${2:-} gpus=${3:-}
+need_file CONFIG "$config"
+need_file CHECKPOINT "$checkpoint"
+need_number GPUS "$gpus" 1
+check_nodes
+shift 3
+
+kind=$(framework "$config")
+if [[ $kind == detectron2 ]]; then
+    run_detectron2 "$gpus" "$config" --eval-only "$@" MODEL.WEIGHTS "$checkpoint" ${WORK_DIR:+OUTPUT_DIR "$WORK_DIR"}
+else
+    run_mmseg "$gpus" test "$config" "$checkpoint" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@"
+fi

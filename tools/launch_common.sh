@@ -1,0 +1,84 @@
+# Sourced by dist_train.sh and dist_test.sh: their checks, and one command per framework that runs on this machine.
+# The caller has set $usage. Environment variables are those of mmseg's scripts, plus DEVICE, WORK_DIR and PYTHON.
+
+tools=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+python=${PYTHON:-python}
+nodes=${NNODES:-1}
+node_rank=${NODE_RANK:-0}
+device=${DEVICE:-cuda}
+
+wrong() {  # MESSAGE: to stderr with the usage, exit status 2
+    printf '%s: %s\n\n%s\n' "${0##*/}" "$1" "$usage" >&2
+    exit 2
+}
+
+need() {  # NAME VALUE
+    [[ -n $2 ]] || wrong "$1 is missing"
+}
+
+need_file() {  # NAME VALUE
+    need "$1" "$2"
+    [[ -f $2 ]] || wrong "$1: there is no file $2"
+}
+
+need_number() {  # NAME VALUE LEAST
+    need "$1" "$2"
+    [[ $2 =~ ^[0-9]+$ ]] && ((10#$2 >= $3)) || wrong "$1: expected a whole number from $3 on, got '$2'"
+}
+
+check_nodes() {
+    need_number NNODES "$nodes" 1
+    need_number NODE_RANK "$node_rank" 0
+    ((node_rank < nodes)) || wrong "NODE_RANK: expected 0 to $((nodes - 1)), got $node_rank"
+    ((nodes == 1)) || need "MASTER_ADDR (host name of node 0)" "${MASTER_ADDR:-}"
+    [[ $device == cuda || $device == cpu ]] || wrong "DEVICE: expected cuda or cpu, got '$device'"
+    # CPU runs must not see GPUs: both frameworks take CUDA where they find it.
+    [[ $device == cuda ]] || export CUDA_VISIBLE_DEVICES=-1
+}
+
+framework() {  # CONFIG -> detectron2 or mmseg
+    case $1 in
+    *.yaml | *.yml) echo detectron2 ;;
+    *.py)
+        # A LazyConfig is a Python file too, but not one that mmengine can read.
+        if grep -qE '^(from|import) detectron2' -- "$1"; then
+            wrong "CONFIG: $1 is a LazyConfig of detectron2, this script starts yaml configs and mmseg's"
+        fi
+        echo mmseg
+        ;;
+    *) wrong "CONFIG: expected detectron2's .yaml or mmseg's .py, got $1" ;;
+    esac
+}
+
+run() {  # COMMAND ARGS...: shown so that it can be pasted into a shell, then run in place of this script
+    printf '+' >&2
+    printf ' %q' "$@" >&2
+    printf '\n' >&2
+    exec "$@"
+}
+
+# One machine alone gets a free port, so that two jobs on it never meet. PORT asks for a certain one.
+
+run_detectron2() {  # GPUS CONFIG ARGS...: one process of train_net.py, which starts one per GPU
+    local gpus=$1 config=$2 url=auto
+    shift 2
+    if ((nodes > 1)) || [[ -n ${PORT:-} ]]; then
+        url=tcp://${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}
+    fi
+    if [[ $device == cpu ]]; then
+        set -- "$@" MODEL.DEVICE cpu
+    fi
+    run "$python" "$tools/train_net.py" --config-file "$config" --num-gpus "$gpus" --num-machines "$nodes" \
+        --machine-rank "$node_rank" --dist-url "$url" "$@"
+}
+
+run_mmseg() {  # GPUS train|test ARGS...: torchrun, with one process of mmseg's script per GPU
+    local gpus=$1 rendezvous=(--standalone)
+    shift
+    if ((nodes > 1)) || [[ -n ${PORT:-} ]]; then
+        rendezvous=(--nnodes "$nodes" --node-rank "$node_rank" --master-addr "${MASTER_ADDR:-127.0.0.1}"
+            --master-port "${PORT:-29500}")
+    fi
+    run "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node "$gpus" "$tools/mmseg_tool.py" \
+        --device "$device" "$@"
+}
