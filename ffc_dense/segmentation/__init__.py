@@ -15,7 +15,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 from . import heads
+from .aspp_head import FFCNarrowASPPHead, NarrowASPPHead
 from .decode_head import FFCDecodeHead
 from .heads import *  # noqa: F403
+from .initial_weights import InitialWeightsHook
 
-__all__ = ["FFCDecodeHead", *heads.__all__]
+__all__ = ["FFCDecodeHead", "FFCNarrowASPPHead", "InitialWeightsHook", "NarrowASPPHead", *heads.__all__]
