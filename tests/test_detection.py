@@ -1,7 +1,6 @@
 """The detectron2 adapter. R boxes, C features, K classes; tiny models from the shipped mini configs."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,11 +15,11 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from small_detector import small_cfg
 
 from ffc_dense import FFCLinear, vote
 from ffc_dense.detection import EvalCheckpointer, FFCFastRCNNOutputLayers, add_ffc_config
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "mini_coco"
 HEADS = ["StandardROIHeads", "Res5ROIHeads", "CascadeROIHeads"]
 FILTER_KEYS = [f"cls_score.filters.{i}.{name}" for i in range(3) for name in ("weight", "bias")]
 
@@ -30,26 +29,6 @@ def event_storage():
     """detectron2's training code logs into one."""
     with EventStorage():
         yield
-
-
-def small_cfg(roi_heads, *opts, mask=False):
-    cfg = get_cfg()
-    add_ffc_config(cfg)
-    cfg.merge_from_file(str(CONFIGS / "Base-RCNN-FPN.yaml"))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NAME", roi_heads, "MODEL.MASK_ON", mask])
-    cfg.merge_from_list(["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 32])
-    cfg.merge_from_list(["MODEL.ROI_MASK_HEAD.NUM_CONV", 1, "MODEL.ROI_MASK_HEAD.CONV_DIM", 16])
-    cfg.MODEL.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
-    cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = "Cascade" in roi_heads
-    if "Res5" in roi_heads:
-        cfg.merge_from_list(["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.DEPTH", 50])
-        cfg.merge_from_list(["MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.RESNETS.STEM_OUT_CHANNELS", 16])
-        cfg.merge_from_list(["MODEL.RESNETS.WIDTH_PER_GROUP", 8, "MODEL.RPN.CONV_DIMS", [-1]])
-        for key in ("RESNETS.OUT_FEATURES", "RPN.IN_FEATURES", "ROI_HEADS.IN_FEATURES"):
-            cfg.merge_from_list([f"MODEL.{key}", ["res4"]])
-        cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[12, 24, 48]]
-    cfg.merge_from_list(list(opts))
-    return cfg
 
 
 def seeded_model(cfg):

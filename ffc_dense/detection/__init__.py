@@ -19,13 +19,16 @@ from . import datasets  # noqa: F401  (registers the mini dataset)
 from .checkpoint import EvalCheckpointer
 from .config import add_ffc_config
 from .predictor import FFCFastRCNNOutputLayers
+from .reductions import AllReductions, PerReduction
 from .roi_heads import FFCCascadeROIHeads, FFCRes5ROIHeads, FFCStandardROIHeads
 
 __all__ = [
+    "AllReductions",
     "EvalCheckpointer",
     "FFCCascadeROIHeads",
     "FFCFastRCNNOutputLayers",
     "FFCRes5ROIHeads",
     "FFCStandardROIHeads",
+    "PerReduction",
     "add_ffc_config",
 ]

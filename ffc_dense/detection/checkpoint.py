@@ -10,7 +10,8 @@ class EvalCheckpointer(DetectionCheckpointer):
     (its filters are missing) is good to *train* from, not to evaluate.
 
     Raises:
-        RuntimeError: no checkpoint was named, or it lacks weights of the model; the message names them.
+        RuntimeError: no checkpoint was named, it lacks weights of the model, or it holds filters that the model lacks
+            (an FFC checkpoint meets its stock config); the message names them.
     """
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
@@ -22,10 +23,12 @@ class EvalCheckpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: Any):
         incompatible = super()._load_model(checkpoint)
         absent = [*incompatible.missing_keys, *(key for key, _, _ in incompatible.incorrect_shapes)]
-        if absent:
-            shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-            raise RuntimeError(
-                f"{self._path} cannot be evaluated with this config, it lacks: {shown}. Evaluate with the config that "
-                "it was trained with, or train from it first (MODEL.WEIGHTS without --eval-only)"
-            )
+        homeless = [key for key in incompatible.unexpected_keys if ".filters." in key]
+        for keys, fault in ((absent, "it lacks"), (homeless, "the model has no place for")):
+            if keys:
+                shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+                raise RuntimeError(
+                    f"{self._path} cannot be evaluated with this config, {fault}: {shown}. Evaluate with the config "
+                    "that it was trained with, or train from it first (MODEL.WEIGHTS without --eval-only)"
+                )
         return incompatible

@@ -19,5 +19,16 @@ from .aspp_head import FFCNarrowASPPHead, NarrowASPPHead
 from .decode_head import FFCDecodeHead
 from .heads import *  # noqa: F403
 from .initial_weights import InitialWeightsHook
+from .metrics import CityscapesScriptsMetric, UnroundedIoUMetric
+from .reductions import AllReductionsTestLoop
 
-__all__ = ["FFCDecodeHead", "FFCNarrowASPPHead", "InitialWeightsHook", "NarrowASPPHead", *heads.__all__]
+__all__ = [
+    "AllReductionsTestLoop",
+    "CityscapesScriptsMetric",
+    "FFCDecodeHead",
+    "FFCNarrowASPPHead",
+    "InitialWeightsHook",
+    "NarrowASPPHead",
+    "UnroundedIoUMetric",
+    *heads.__all__,
+]

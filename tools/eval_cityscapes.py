@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Evaluate an mmseg checkpoint on Cityscapes, under any reduction of FFC's outputs, in one pass over the data.
+
+Scores come from mmseg's IoUMetric and from cityscapesscripts on the PNGs of label ids that are written for it; the two
+must agree to 1e-6. Writes, under ``--work-dir``: ``reductions.json`` with every score and ``png/<reduction>/*.png``,
+which the test server takes (``--split test`` writes them without scores). A checkpoint that lacks weights of the model
+is refused.
+
+    python tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ffc_dense.reductions import choose_reductions
+from ffc_dense.segmentation import AllReductionsTestLoop  # noqa: F401  (registers it, the heads and the metrics)
+from ffc_dense.segmentation.checkpoint import load_for_evaluation
+
+OFFICIAL = "cityscapesscripts"
+AGREEMENT = 1e-6  # between the two evaluators, as a share of 1
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config that the checkpoint was trained with")
+    parser.add_argument("checkpoint", help=".pth file")
+    parser.add_argument("--reduce", nargs="+", default=[], metavar="NAME",
+                        help="vote, mean, out1 ... out7, or all; the config's own by default. Not for stock models")
+    parser.add_argument("--work-dir", help="default: work_dirs/CONFIG/eval")
+    parser.add_argument("--split", choices=["val", "test"], default="val",
+                        help="test: the images without labels; writes PNGs for the test server only")
+    parser.add_argument("--no-png", action="store_true", help="write no PNGs, and so do without cityscapesscripts")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    args = parser.parse_args(argv)
+    if args.split == "test" and args.no_png:
+        parser.error("--split test has no labels to score; without PNGs there is nothing to do")
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def evaluation_config(args: argparse.Namespace) -> Config:
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    dataset = cfg.test_dataloader.dataset
+    if dataset.type != "CityscapesDataset":
+        raise ValueError(f"{args.config}: test_dataloader.dataset.type is {dataset.type!r}, expected CityscapesDataset")
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}/eval"
+    cfg.load_from, cfg.resume = None, False  # loaded here, with a check
+    png = dict(type="CityscapesScriptsMetric", prefix=OFFICIAL, keep_results=True,
+               output_dir=str(Path(cfg.work_dir, "png", "{reduction}")))
+    if args.split == "test":
+        dataset.data_prefix = dict(img_path="leftImg8bit/test", seg_map_path="")
+        dataset.test_mode = True
+        dataset.pipeline = [step for step in dataset.pipeline if step.type != "LoadAnnotations"]
+        evaluators = [{**png, "format_only": True}]
+    else:
+        scored = dict(type="UnroundedIoUMetric", iou_metrics=["mIoU"])
+        evaluators = [scored] if args.no_png else [scored, png]
+    cfg.test_evaluator = evaluators
+    cfg.test_cfg = dict(type="AllReductionsTestLoop", reductions=args.reduce)
+    return cfg
+
+
+def nested(metrics: dict[str, float]) -> dict:
+    """{'vote/cityscapesscripts/IoU.road': x} -> {'vote': {'cityscapesscripts': {'IoU': {'road': x}}}}; nan -> None."""
+    tree: dict = {}
+    for path, value in metrics.items():
+        *parents, leaf = path.split("/")
+        *kind, name = leaf.split(".", 1)
+        node = tree
+        for key in (*parents, *kind):
+            node = node.setdefault(key, {})
+        node[name] = None if math.isnan(value) else float(value)
+    return tree
+
+
+def check_agreement(results: dict) -> None:
+    """mmseg and cityscapesscripts must have counted the same.
+
+    Raises:
+        RuntimeError: they differ in a class; the message names it.
+    """
+    for reduction, scores in results.items():
+        for label, official in scores.get(OFFICIAL, {}).get("IoU", {}).items():
+            own = scores["IoU"][label]
+            if (own is None) != (official is None) or (own is not None and abs(own - official) > 100 * AGREEMENT):
+                raise RuntimeError(
+                    f"{reduction}: IoU of {label} is {own} by mmseg and {official} by {OFFICIAL}. They read different "
+                    "labels: make labelTrainIds from the labelIds again (tools/check_dataset.py says how)"
+                )
+
+
+def table(results: dict) -> str:
+    """Markdown, a row per reduction."""
+    lines = [f"| reduction | mIoU | mAcc | aAcc | mIoU by {OFFICIAL} |", "|---|---|---|---|---|"]
+    for reduction, scores in results.items():
+        official = scores.get(OFFICIAL, {}).get("mIoU")
+        cells = [f"{scores[key]:.2f}" for key in ("mIoU", "mAcc", "aAcc")]
+        lines.append(f"| {reduction} | {' | '.join(cells)} | {'-' if official is None else f'{official:.2f}'} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = evaluation_config(args)
+        runner = Runner.from_cfg(cfg)
+        load_for_evaluation(runner.model.module if is_model_wrapper(runner.model) else runner.model, args.checkpoint)
+        choose_reductions(runner.model, args.reduce)
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
+        sys.exit(f"eval_cityscapes: {error}")
+    metrics = runner.test()
+    if not is_main_process():
+        return
+    if args.split == "test":
+        print(f"predictions for the test server: {Path(cfg.work_dir, 'png')}")
+        return
+    results = nested(metrics)
+    report = {"framework": "mmseg", "config": args.config, "weights": args.checkpoint, "results": results}
+    path = Path(cfg.work_dir, "reductions.json")
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(results))
+    print(f"scores: {path}" + ("" if args.no_png else f", predictions: {path.parent / 'png'}"))
+    check_agreement(results)
+
+
+if __name__ == "__main__":
+    main()
