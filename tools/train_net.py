@@ -4,8 +4,8 @@
 Follows detectron2's ``tools/train_net.py``, except that FFC's config keys and ROI heads and the mini dataset are there,
 that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, and that ``--eval-only`` refuses a checkpoint that
 lacks weights of the model and writes ``OUTPUT_DIR/results.json``. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the
-number of CPU processes. Other evaluators than COCO's and ``TEST.AUG`` are not there; a config that asks for them is
-refused before training.
+number of CPU processes. Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and what is
+not there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read.
 """
 
 import json
@@ -13,7 +13,6 @@ import logging
 import os
 from functools import partial
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup, defaults, launch
@@ -21,6 +20,7 @@ from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
 from ffc_dense.detection import EvalCheckpointer, add_ffc_config
+from ffc_dense.detection.startup import check_amp, check_weights, choose_device
 
 
 class Trainer(DefaultTrainer):
@@ -47,35 +47,21 @@ def check_evaluation(cfg: CfgNode) -> None:
         raise ValueError("TEST.AUG.ENABLED: this script has no test-time augmentation; set it to False")
 
 
-def check_processes(cfg: CfgNode, processes: int) -> None:
-    """Several processes take the device that was named, never another: a cluster job on the CPU is days lost."""
-    if processes == 1:
-        return
-    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"--num-gpus, --num-machines: {processes} processes, but no CUDA on this machine; put MODEL.DEVICE cpu at "
-            "the end of the command to run them on the CPU (gloo)"
-        )
-    if cfg.MODEL.DEVICE == "cpu" and torch.cuda.is_available():
-        raise ValueError(
-            "MODEL.DEVICE cpu: where detectron2 finds CUDA it joins processes with NCCL, which sends no CPU tensors; "
-            "set CUDA_VISIBLE_DEVICES=-1 in the environment as well"
-        )
-
-
 def setup(args) -> CfgNode:
     cfg = get_cfg()
     add_ffc_config(cfg)
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
-    no_cuda = cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available()
-    check_processes(cfg, args.num_gpus * args.num_machines)
-    if no_cuda:
-        cfg.MODEL.DEVICE = "cpu"
+    wanted = cfg.MODEL.DEVICE
+    cfg.MODEL.DEVICE = choose_device(wanted, "MODEL.DEVICE", args.num_gpus * args.num_machines)
     check_evaluation(cfg)
+    check_amp(cfg.SOLVER.AMP.ENABLED and not args.eval_only, "SOLVER.AMP.ENABLED", cfg.MODEL.DEVICE)
+    check_weights(
+        cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", output_dir=cfg.OUTPUT_DIR, resume=args.resume, needed=args.eval_only
+    )
     cfg.freeze()
     default_setup(cfg, args)
-    if no_cuda:
+    if cfg.MODEL.DEVICE != wanted:
         logging.getLogger("detectron2").warning("MODEL.DEVICE: no CUDA on this machine, running on the CPU")
     return cfg
 
