@@ -170,6 +170,14 @@ def test_eval_coco_reports_what_pycocotools_says_of_its_result_files(evaluated):
     assert done.stdout.count("| mini_coco_2017_val | bbox |") == len(ALL)
 
 
+def test_two_processes_find_what_one_finds(evaluated):
+    folder, _ = evaluated
+    done = run(folder, "--reduce", "vote", "out1", "--output", "two", "--num-gpus", "2", "MODEL.DEVICE", "cpu")
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (json.loads((folder / name / "reductions.json").read_text())["results"] for name in ("out", "two"))
+    assert two == {name: one[name] for name in ("vote", "out1")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [

@@ -281,6 +281,17 @@ def test_eval_cityscapes_scores_every_reduction_as_test_py_does(folder):
     assert expected["mIoU"] == pytest.approx(results["out5"]["mIoU"], abs=0.00501)  # rounded to two digits
 
 
+def test_two_processes_find_what_one_finds(folder):
+    script = ROOT / "tools" / "eval_cityscapes.py"
+    arguments = [FFC_PSP, "model.pth", "--reduce", "vote", "out1"]
+    one = run(folder, script, *arguments, "--work-dir", "one")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    two = run(folder, *launch, *arguments, "--work-dir", "two", "--launcher", "pytorch", "--device", "cpu")
+    assert one.returncode == two.returncode == 0, two.stderr[-3000:]
+    first, second = (json.loads((folder / name / "reductions.json").read_text())["results"] for name in ("one", "two"))
+    assert first == second and first["vote"]["mIoU"] > 0
+
+
 def test_eval_cityscapes_refuses_before_it_runs(folder):
     script = ROOT / "tools" / "eval_cityscapes.py"
     torch.save({"state_dict": small_model(path=PSP).state_dict()}, folder / "stock.pth")

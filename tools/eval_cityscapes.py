@@ -7,6 +7,7 @@ which the test server takes (``--split test`` writes them without scores). A che
 is refused.
 
     python tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all
+    torchrun --nproc-per-node 4 tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all --launcher pytorch
 """
 
 import argparse
@@ -20,6 +21,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmseg_tool import join_on_cpu
 
 from ffc_dense.reductions import choose_reductions
 from ffc_dense.segmentation import AllReductionsTestLoop  # noqa: F401  (registers it, the heads and the metrics)
@@ -40,6 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help="test: the images without labels; writes PNGs for the test server only")
     parser.add_argument("--no-png", action="store_true", help="write no PNGs, and so do without cityscapesscripts")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
     args = parser.parse_args(argv)
@@ -57,6 +60,8 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     if dataset.type != "CityscapesDataset":
         raise ValueError(f"{args.config}: test_dataloader.dataset.type is {dataset.type!r}, expected CityscapesDataset")
     cfg.launcher = args.launcher
+    if args.device == "cpu" and args.launcher != "none":
+        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
     cfg.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}/eval"
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
     png = dict(type="CityscapesScriptsMetric", prefix=OFFICIAL, keep_results=True,
@@ -115,6 +120,10 @@ def table(results: dict) -> str:
 
 def main() -> None:
     args = parse_args()
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        if args.launcher != "none":
+            join_on_cpu()
     try:
         cfg = evaluation_config(args)
         runner = Runner.from_cfg(cfg)

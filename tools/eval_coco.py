@@ -6,7 +6,7 @@ One pass over the data for all of them. Writes, under ``--output``: ``reductions
 ``coco_2017_test-dev`` in DATASETS.TEST), and a Markdown table on the standard output. A checkpoint that lacks weights
 of the model is refused.
 
-    python tools/eval_coco.py --config-file CONFIG.yaml --reduce all MODEL.WEIGHTS model_final.pth
+    python tools/eval_coco.py --config-file CONFIG.yaml --reduce all [--num-gpus 8] MODEL.WEIGHTS model_final.pth
 """
 
 import json
@@ -81,6 +81,7 @@ def parse_args(argv: list[str] | None = None):
     )  # fmt: skip
     parser.add_argument("--output", help="folder for the results; OUTPUT_DIR of the config by default")
     args = parser.parse_args(argv)
+    args.eval_only = True
     if args.output:
         args.opts = [*args.opts, "OUTPUT_DIR", args.output]
     return args
