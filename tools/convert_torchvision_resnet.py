@@ -63,11 +63,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
         raise ValueError(f"{path} is no file of tensors alone ({str(error).splitlines()[0]})") from error
 
 
-def main() -> None:
+def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="torchvision's .pth")
     parser.add_argument("target", type=Path, help="the .pth to write, for MODEL.WEIGHTS")
-    args = parser.parse_args()
+    args = parser.parse_args(args)
     if args.target.suffix != ".pth":
         parser.error(f"{args.target}: detectron2 tells formats by their suffix; name a .pth file")
     try:
