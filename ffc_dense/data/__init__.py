@@ -1,0 +1,14 @@
+"""Checks of datasets in the layouts of COCO and Cityscapes, before anything is trained on them."""
+
+try:
+    import numpy  # noqa: F401
+    import PIL  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"ffc_dense.data needs the package {error.name!r}; run: pip install numpy Pillow") from error
+
+from .cityscapes import check_cityscapes
+from .coco import check_coco
+from .report import KINDS, Fault, Report
+from .train_ids import make_train_ids
+
+__all__ = ["KINDS", "Fault", "Report", "check_cityscapes", "check_coco", "make_train_ids"]

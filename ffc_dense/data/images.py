@@ -1,0 +1,70 @@
+"""Reading one image or label file, with every way in which that fails told in words."""
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+# Pillow's decoders raise all of these on damaged files; SyntaxError is what its PNG reader says of a broken chunk.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error,
+           Image.DecompressionBombError)
+ORIENTATION = 0x0112  # EXIF tag
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif")
+
+
+class UnreadableError(ValueError):
+    """The file cannot be decoded; the message says why."""
+
+
+def _open(path: str) -> Image.Image:
+    warnings.simplefilter("ignore")  # odd EXIF blocks and large images are no faults
+    return Image.open(path)
+
+
+def _reason(path: str, error: Exception) -> str:
+    try:
+        if Path(path).stat().st_size == 0:
+            return "the file is empty (0 bytes)"
+    except OSError as failure:
+        return f"the file cannot be opened ({failure.strerror})"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "the file is no image that Pillow knows"
+    return f"the file cannot be decoded ({error})"
+
+
+def read_size(path: str, decode: bool) -> tuple[int, int, int]:
+    """(width, height, EXIF orientation) of an image, the size being that after its EXIF orientation.
+
+    Args:
+        decode: decode all pixels, which finds truncated files; else read the header.
+
+    Raises:
+        UnreadableError: the file cannot be read.
+    """
+    try:
+        with warnings.catch_warnings(), _open(path) as image:
+            if decode:
+                image.load()
+            orientation = image.getexif().get(ORIENTATION, 1)
+            width, height = image.size
+    except DAMAGED as error:
+        raise UnreadableError(_reason(path, error)) from error
+    if orientation in (5, 6, 7, 8):  # detectron2 turns the image so before it compares the sizes
+        width, height = height, width
+    return width, height, orientation
+
+
+def read_label(path: str) -> np.ndarray:
+    """The numbers of a label image as they are stored: (H, W), or (H, W, channels) if it has colours.
+
+    Raises:
+        UnreadableError: the file cannot be read.
+    """
+    try:
+        with warnings.catch_warnings(), _open(path) as image:
+            return np.asarray(image)  # of a palette image: the indices, as mmseg reads it
+    except DAMAGED as error:
+        raise UnreadableError(_reason(path, error)) from error
