@@ -65,6 +65,9 @@ def test_readme_commands_train_and_evaluate(clone):
     runs = clone / "work_dirs"
     results = json.loads((runs / "faster_rcnn_R_18_FPN_ffc/results.json").read_text())
     assert "AP50" in results["bbox"]
+    for folder in ("eval_coco", "eval_cs"):
+        reductions = json.loads((runs / folder / "reductions.json").read_text())["results"]
+        assert list(reductions) == ["vote", "mean", *(f"out{i}" for i in range(1, 8))]
     segmentation = runs / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128"
     scalars = [json.loads(line) for line in next(segmentation.glob("*/vis_data/scalars.json")).read_text().splitlines()]
     losses = [entry["loss"] for entry in scalars if "loss" in entry]
