@@ -90,7 +90,9 @@ def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None
     remedy = REMEDY
     if "stem.0.weight" in missing and {"conv3.weight", "bn3.weight"} <= given.keys():
         remedy = "its keys are those of MIT's and the toolbox's ResNet: convert it with tools/convert_toolbox_resnet.py"
-    raise ValueError(f"{key}: {path} {' and '.join(faults)} of the {len(needed)} that {_name(module)} needs; {remedy}")
+    raise ValueError(
+        f"{key}: {path} {' and '.join(faults)} of the {len(needed)} that {type(module).__name__} needs; {remedy}"
+    )
 
 
 def _is_remote(checkpoint: str) -> bool:
@@ -152,8 +154,8 @@ def _read(path: Path, key: str) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, EOFError, RuntimeError) as error:  # RuntimeError: a damaged zip archive
         raise ValueError(
-            f"{key}: {path} is no checkpoint of tensors alone ({str(error).splitlines()[0]}); other files could run "
-            "code and are not read"
+            f"{key}: {path} is no checkpoint of tensors alone ({_first_line(error)}); other files could run code and "
+            "are not read"
         ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else {}
     found = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
@@ -166,5 +168,5 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _name(module: nn.Module) -> str:
-    return type(module).__name__
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
