@@ -148,7 +148,7 @@ def test_on_the_cpu_no_gpu_is_seen(stage):
         ("dist_train.sh", ["a.yaml"], {}, "GPUS is missing"),
         ("dist_train.sh", ["a.yaml", "--resume"], {}, "GPUS: expected a whole number from 1 on, got '--resume'"),
         ("dist_train.sh", ["a.yaml", "0"], {}, "GPUS: expected"),
-        ("dist_train.sh", ["c d.pth", "2"], {}, "CONFIG: expected detectron2's .yaml or mmseg's .py"),
+        ("dist_train.sh", ["c d.pth", "2"], {}, "CONFIG: expected detectron2's .yaml or .py (LazyConfig), or"),
         ("dist_train.sh", ["a.yaml", "2"], dict(NNODES="2"), "MASTER_ADDR (host name of node 0) is missing"),
         ("dist_train.sh", ["a.yaml", "2"], dict(NNODES="2", NODE_RANK="2", MASTER_ADDR="x"), "NODE_RANK: expected 0"),
         ("dist_train.sh", ["a.yaml", "2"], dict(DEVICE="tpu"), "DEVICE: expected cuda or cpu"),
@@ -178,9 +178,30 @@ def test_wrong_usage_is_named_and_starts_nothing(stage, script, args, variables,
     assert stage.calls() == []
 
 
-def test_a_lazy_config_is_not_taken_for_one_of_mmseg(stage):
-    (stage.folder / "b.py").write_text("from detectron2.config import LazyCall as L\n")
-    assert "LazyConfig" in stage.run("dist_train.sh", "b.py", 2, status=2)
+@pytest.mark.parametrize("line", ["from detectron2 import model_zoo", "from .base import model", "import detectron2"])
+def test_a_lazy_config_runs_with_detectron2(stage, line):
+    (stage.folder / "b.py").write_text(f"{line}\n")
+    stage.run("dist_train.sh", "b.py", 8, "--resume", "a.b=two words", WORK_DIR="out put", DEVICE="cpu")
+    stage.run("dist_test.sh", "b.py", "c d.pth", 8)
+    train, test = (call["args"] for call in stage.calls("python"))
+    common = ["--config-file", "b.py", "--num-gpus", "8", "--num-machines", "1", "--machine-rank", "0", "--dist-url"]
+    assert train == [
+        f"{TOOLS}/lazyconfig_train_net.py", *common, "auto", "--resume", "a.b=two words", "train.device=cpu",
+        "train.output_dir=out put",
+    ]  # fmt: skip
+    assert test == [
+        f"{TOOLS}/lazyconfig_train_net.py", *common, "auto", "--eval-only", "train.init_checkpoint=c d.pth",
+    ]  # fmt: skip
+
+
+CONFIGS = TOOLS.parent / "configs"
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*/*.py")), ids=lambda path: path.stem)
+def test_every_shipped_python_config_runs_with_its_framework(stage, config):
+    stage.run("dist_train.sh", config, 1)
+    ours = f"{TOOLS}/lazyconfig_train_net.py" if "coco" in config.parent.name else f"{TOOLS}/mmseg_tool.py"
+    assert ours in stage.one("python")
 
 
 def test_slurm_train_asks_for_whole_nodes_and_one_task_on_each(stage):

@@ -5,10 +5,11 @@ usage="Evaluate a checkpoint with one process per GPU of this machine, or of thi
 
   tools/dist_test.sh CONFIG CHECKPOINT GPUS [ARGS]
 
-CONFIG      .yaml: detectron2, by tools/train_net.py --eval-only; .py: MMSegmentation, by its test.py
+CONFIG      as for tools/dist_train.sh; detectron2's scripts get --eval-only, MMSegmentation runs its test.py
 CHECKPOINT  .pth file
 GPUS        of this machine
-ARGS        passed on. detectron2: KEY VALUE. mmseg: --tta, --out DIR, --cfg-options KEY=VALUE
+ARGS        passed on. detectron2: KEY VALUE (.yaml) or KEY=VALUE (LazyConfig).
+            mmseg: --tta, --out DIR, --cfg-options KEY=VALUE
 
 Environment: as for tools/dist_train.sh"
 
@@ -22,8 +23,16 @@ check_nodes
 shift 3
 
 kind=$(framework "$config")
-if [[ $kind == detectron2 ]]; then
-    run_detectron2 "$gpus" "$config" --eval-only "$@" MODEL.WEIGHTS "$checkpoint" ${WORK_DIR:+OUTPUT_DIR "$WORK_DIR"}
-else
-    run_mmseg "$gpus" test "$config" "$checkpoint" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@"
-fi
+case $kind in
+detectron2)
+    [[ $device == cuda ]] || set -- "$@" MODEL.DEVICE cpu
+    run_detectron2 train_net.py "$gpus" "$config" --eval-only "$@" MODEL.WEIGHTS "$checkpoint" \
+        ${WORK_DIR:+OUTPUT_DIR "$WORK_DIR"}
+    ;;
+lazyconfig)
+    [[ $device == cuda ]] || set -- "$@" train.device=cpu
+    run_detectron2 lazyconfig_train_net.py "$gpus" "$config" --eval-only "$@" train.init_checkpoint="$checkpoint" \
+        ${WORK_DIR:+train.output_dir="$WORK_DIR"}
+    ;;
+mmseg) run_mmseg "$gpus" test "$config" "$checkpoint" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
+esac

@@ -36,17 +36,18 @@ check_nodes() {
     [[ $device == cuda ]] || export CUDA_VISIBLE_DEVICES=-1
 }
 
-framework() {  # CONFIG -> detectron2 or mmseg
+framework() {  # CONFIG -> detectron2, lazyconfig or mmseg
     case $1 in
     *.yaml | *.yml) echo detectron2 ;;
     *.py)
-        # A LazyConfig is a Python file too, but not one that mmengine can read.
-        if grep -qE '^(from|import) detectron2' -- "$1"; then
-            wrong "CONFIG: $1 is a LazyConfig of detectron2, this script starts yaml configs and mmseg's"
+        # mmseg's configs import nothing at their top level, or of mmengine; LazyConfigs import these or a neighbour.
+        if grep -qE '^(from|import) +(detectron2|ffc_dense\.detection|\.)' -- "$1"; then
+            echo lazyconfig
+        else
+            echo mmseg
         fi
-        echo mmseg
         ;;
-    *) wrong "CONFIG: expected detectron2's .yaml or mmseg's .py, got $1" ;;
+    *) wrong "CONFIG: expected detectron2's .yaml or .py (LazyConfig), or mmseg's .py, got $1" ;;
     esac
 }
 
@@ -59,16 +60,13 @@ run() {  # COMMAND ARGS...: shown so that it can be pasted into a shell, then ru
 
 # One machine alone gets a free port, so that two jobs on it never meet. PORT asks for a certain one.
 
-run_detectron2() {  # GPUS CONFIG ARGS...: one process of train_net.py, which starts one per GPU
-    local gpus=$1 config=$2 url=auto
-    shift 2
+run_detectron2() {  # SCRIPT GPUS CONFIG ARGS...: one process of train_net.py or its twin, which starts one per GPU
+    local script=$1 gpus=$2 config=$3 url=auto
+    shift 3
     if ((nodes > 1)) || [[ -n ${PORT:-} ]]; then
         url=tcp://${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}
     fi
-    if [[ $device == cpu ]]; then
-        set -- "$@" MODEL.DEVICE cpu
-    fi
-    run "$python" "$tools/train_net.py" --config-file "$config" --num-gpus "$gpus" --num-machines "$nodes" \
+    run "$python" "$tools/$script" --config-file "$config" --num-gpus "$gpus" --num-machines "$nodes" \
         --machine-rank "$node_rank" --dist-url "$url" "$@"
 }
 
