@@ -178,6 +178,19 @@ def test_toolbox_heads_have_the_sources_shapes(family, shapes, head_parameters):
     assert {m.negative_slope for m in activations} == {0.01}
 
 
+@pytest.mark.parametrize(
+    ("family", "counts"),
+    [("pspnet", (48_975_494, 67_967_622, 70_436_838)), ("deeplabv3", (68_113_030, 87_105_158, 63_226_342))],
+)
+def test_parameter_counts_are_those_of_the_docs(family, counts):
+    ends = ("r50-d8_4xb2-40k_cityscapes-769x769.py", "r101-d8_4xb2-40k_cityscapes-769x769.py", TOOLBOX)
+    page = (CONFIGS.parent.parent / "docs" / "CITYSCAPES.md").read_text()
+    for ffc, overhead in (("", 0), ("-ffc", 3072)):
+        found = [parameters(on_meta(f"{family}{ffc}_{end}")) for end in ends]
+        assert found == [count + overhead for count in counts]
+        assert all(f"{count:,}" in page for count in found)
+
+
 @pytest.mark.parametrize("head_type", [NarrowASPPHead, FFCNarrowASPPHead])
 def test_narrow_aspp_head_equals_the_literal_operations(head_type):
     options = dict(num_filters=0) if head_type is FFCNarrowASPPHead else {}

@@ -1,6 +1,7 @@
 """Where mmseg models start from: the hook that checks it, offline paths, and the conversion of MIT's ResNets."""
 
 import hashlib
+import logging
 import os
 import pickle
 import runpy
@@ -18,6 +19,7 @@ from mmengine.runner import Runner, load_checkpoint
 from mmseg.models.backbones import ResNetV1c
 
 from ffc_dense.minidata import make_mini_cityscapes
+from ffc_dense.segmentation import initial_weights
 from ffc_dense.segmentation.initial_weights import check_initial_weights
 
 ROOT = Path(__file__).parent.parent
@@ -188,16 +190,17 @@ def test_unfit_weights_name_the_key_the_file_and_the_fault(tmp_path, write, erro
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_file_named_with_a_digest_must_have_it(tmp_path):
-    module = backbone()
+def test_a_file_whose_name_has_another_digest_is_reported(tmp_path, monkeypatch):
+    module, said = backbone(), []
+    monkeypatch.setattr(initial_weights, "print_log", lambda message, **kwargs: said.append((message, kwargs["level"])))
     torch.save(weights_of(module), tmp_path / "weights.pth")
-    digest = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
-    good, bad = tmp_path / f"resnet18_v1c-{digest[:8]}.pth", tmp_path / "resnet18_v1c-0123abcd.pth"
-    for path in (good, bad):
-        path.write_bytes((tmp_path / "weights.pth").read_bytes())
-    check_initial_weights(module, str(good), None, KEY)
-    with pytest.raises(ValueError, match=f"begins with {digest[:8]}"):
-        check_initial_weights(module, str(bad), None, KEY)
+    content = (tmp_path / "weights.pth").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    for name in (f"resnet18_v1c-{digest[:8]}.pth", "resnet18_v1c-20240101.pth", "resnet18_v1c-stem128.pth"):
+        (tmp_path / name).write_bytes(content)
+        check_initial_weights(module, str(tmp_path / name), None, KEY)
+    ((message, level),) = said
+    assert "resnet18_v1c-20240101.pth" in message and digest[:8] in message and level == logging.WARNING
 
 
 def test_unknown_and_unreachable_remote_weights_say_what_to_do(tmp_path, monkeypatch):
