@@ -95,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (argparse exits itself, with 2)."""
     args = parse(argv)
     progress = Progress()
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal's encoding does not
 
     def show(line: str) -> None:
         progress.clear()

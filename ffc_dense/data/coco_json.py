@@ -1,7 +1,7 @@
 """Checks of one annotation file in COCO's instances format, without its images."""
 
 import json
-import math
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ def _load(path: Path, report: Report) -> dict | None:
     except OSError as error:
         report.add("json", path, f"the file cannot be read ({error.strerror})", "check its permissions and the disk")
         return None
-    except ValueError as error:  # also UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # the first also for bytes that are not UTF-8
         report.add("json", path, f"the file is no valid JSON ({error})", "fetch or unpack it again")
         return None
     if not isinstance(content, dict):
@@ -187,7 +187,8 @@ def _evaluated(path, name, key, record, report):
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # A comparison, for math.isfinite cannot take the integers of any length that JSON may hold.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _box(path, name, record, image, report):

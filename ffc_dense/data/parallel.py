@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +54,9 @@ class Progress:
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     # Linux: forked workers need not import torch again, which ffc_dense does.
     method = "fork" if sys.platform == "linux" else None
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method))
+    # Ctrl-C reaches every process of the terminal; the parent alone answers it.
+    context = multiprocessing.get_context(method)
+    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     try:
         yield pool
     finally:

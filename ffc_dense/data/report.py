@@ -48,6 +48,11 @@ KINDS = {
 }
 
 
+def one_line(text: str) -> str:
+    """The text in one line that can be printed, whatever a file is named or a decoder says."""
+    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault: its kind (a key of KINDS), the file or folder, what is wrong, and what to do about it."""
@@ -59,8 +64,7 @@ class Fault:
     severity: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.severity}: {self.path}: {self.message}: {self.remedy} [{self.kind}]"
-        return " ".join(text.split())  # one line, whatever the file's name or the decoder's message
+        return one_line(f"{self.severity}: {self.path}: {self.message}: {self.remedy} [{self.kind}]")
 
 
 class Report:
@@ -95,7 +99,7 @@ class Report:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-        self.show(f"note: {text}")
+        self.show(one_line(f"note: {text}"))
 
     def has(self, kind: str) -> bool:
         return any(found == kind for _, found in self.counts)
