@@ -116,7 +116,8 @@ def main(argv: list[str] | None = None) -> int:
         print("error: a worker process was killed, perhaps for want of memory: try --workers 1", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; so far {report.summary()}", file=sys.stderr)
+        progress.clear()
+        print(f"interrupted before the end; {report.totals()} so far", file=sys.stderr)
         return 130
     note = " (headers only: run without --fast to find truncated files)" if args.fast else ""
     print(f"{report.summary()}{note}")

@@ -124,12 +124,14 @@ class Report:
             for (severity, kind), count in self.counts.items() if count > self.max_lines
         ]
 
-    def summary(self) -> str:
+    def totals(self) -> str:
+        numbers = ((self.errors, ERROR), (self.warnings, WARNING))
+        text = ", ".join(f"{number:,} {severity}{'' if number == 1 else 's'}" for number, severity in numbers)
         kinds = ", ".join(f"{kind} {count:,}" for (_, kind), count in self.counts.items())
-        totals = ((self.errors, ERROR), (self.warnings, WARNING))
-        numbers = [f"{total:,} {severity}{'' if total == 1 else 's'}" for total, severity in totals]
-        text = ", ".join(numbers) + (f" ({kinds})" if kinds else "")
-        return f"{'faulty' if self.errors else 'ok'}: {text}"
+        return text + (f" ({kinds})" if kinds else "")
+
+    def summary(self) -> str:
+        return f"{'faulty' if self.errors else 'ok'}: {self.totals()}"
 
     def as_dict(self) -> dict:
         """For JSON. ``counts`` are complete, ``faults`` holds at most the first 1000 of a kind."""

@@ -172,6 +172,18 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(coco, monkeypatch, capsys, t
     assert "--workers 1" in capsys.readouterr().err
 
 
+def test_an_interrupted_check_says_what_it_found_and_that_it_did_not_end(coco, monkeypatch, capsys, tool):
+    def interrupted(path, report, **kwargs):
+        report.add("missing-image", path / "a.jpg", "not there", "fetch it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, "check_coco", interrupted)
+    assert tool.main(["coco", str(coco)]) == 130
+    out, err = capsys.readouterr()
+    assert err == "interrupted before the end; 1 error, 0 warnings (missing-image 1) so far\n"
+    assert out == f"error: {coco}/a.jpg: not there: fetch it [missing-image]\n"
+
+
 def test_an_unknown_kind_as_warning_is_refused():
     with pytest.raises(ValueError, match="no kind of fault is named"):
         Report(as_warnings=["boxes"])
