@@ -1,0 +1,62 @@
+"""One training run, whatever framework wrote it."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STOCK = "stock"  # the name of the only "reduction" of a model without FFC
+METRICS = {"detectron2": ("AP50", "AP75", "AP"), "mmseg": ("mIoU", "mAcc", "aAcc")}
+MAIN_METRIC = {"detectron2": "AP", "mmseg": "mIoU"}
+
+
+@dataclass
+class Run:
+    """A training run: what it trained, how far it came, how it scored.
+
+    Args:
+        folder: the training's output folder.
+        framework: 'detectron2' or 'mmseg'.
+        name: of the config file.
+        key: equal for runs that may be compared: the same config but for seed, paths and FFC.
+        variant: 'stock', or 'FFC' with the options that are not the default.
+        seed: None if the run drew one itself, or if the training folder is not there to tell.
+        iteration, max_iterations: trained so far and in all; None if the training folder is not there to tell.
+        scores: {reduction: {metric: percent}}, of the last checkpoint. Empty as long as there are none.
+        notes: what kept scores out, in words.
+    """
+
+    folder: Path
+    framework: str
+    name: str
+    key: str
+    variant: str
+    seed: int | None
+    iteration: int | None
+    max_iterations: int | None
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        return self.iteration is None or self.iteration >= (self.max_iterations or 0)
+
+    @property
+    def status(self) -> str:
+        """'' for a run with scores; otherwise why it has none."""
+        if not self.finished:
+            return f"unfinished: iteration {self.iteration:,} of {self.max_iterations:,}"
+        if not self.scores:
+            return "; ".join(["trained, not evaluated", *self.notes])
+        return ""
+
+    def add_scores(self, reduction: str, values: dict, source: Path) -> None:
+        """Keep the metrics of the tables. A score that is not a number (no predictions at all) becomes a note."""
+        found = {}
+        for metric in METRICS[self.framework]:
+            value = values.get(metric)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                found[metric] = float(value)
+        if MAIN_METRIC[self.framework] not in found:
+            self.notes.append(f"{source.name} has no {MAIN_METRIC[self.framework]} for {reduction}")
+            return
+        self.scores.setdefault(reduction, {}).update(found)
