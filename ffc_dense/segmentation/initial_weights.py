@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import get_external_models
+from mmengine.runner.checkpoint import get_deprecated_model_names, get_external_models
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
@@ -111,10 +111,11 @@ def _local_path(checkpoint: str, key: str) -> Path | None:
         return path
     scheme, _, name = checkpoint.partition("://")
     if scheme in ("open-mmlab", "openmmlab"):
-        urls = get_external_models()
-        if name not in urls:
+        url = get_external_models().get(get_deprecated_model_names().get(name, name))
+        if url is None:
             raise ValueError(f"{key}: mmengine knows no weights {checkpoint}; {REMEDY}")
-        url = urls[name]
+        if not _is_remote(url):
+            return None  # a file that the user's own open_mmlab.json names
     elif scheme in ("http", "https"):
         url = checkpoint
     else:
