@@ -39,8 +39,14 @@ def c4_model(heads, *opts):
     return build_model(small_cfg(heads, "MODEL.RESNETS.NORM", "FrozenBN", *opts))
 
 
-def caffe2_name(key):
-    """'backbone.res2.0.conv1.norm.weight' -> 'res2_0_branch2a_bn_s', as in Detectron's R-50.pkl."""
+NORM_PARTS = {  # in detectron2's own R-50.pkl, and in Detectron's, whose norms are fused into scale and shift
+    "detectron2": {"weight": "gamma", "bias": "beta", "running_mean": "running_mean", "running_var": "running_var"},
+    "detectron": {"weight": "s", "bias": "b"},
+}
+
+
+def caffe2_name(key, parts):
+    """'backbone.res2.0.conv1.norm.weight' -> 'res2_0_branch2a_bn_gamma'."""
     key = key.removeprefix("backbone.").removeprefix("roi_heads.")
     branches = {"conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c", "shortcut": "branch1"}
     *layer, kind = key.split(".")
@@ -49,23 +55,22 @@ def caffe2_name(key):
         name = "res_conv1" if is_norm else "conv1"
     else:
         name = f"{layer[0]}_{layer[1]}_{branches[layer[2]]}"
-    return f"{name}_bn_{kind[0].replace('w', 's')}" if is_norm else f"{name}_w"
+    return f"{name}_bn_{parts[kind]}" if is_norm else f"{name}_w"
 
 
-def resnet_keys(model):
-    """The convolutions and the affine parts of the norms of the ResNet, res5 included."""
-    kinds = ("weight", "bias")
-    parts = ("backbone.stem", "backbone.res", "roi_heads.res5")
-    return [key for key in model.state_dict() if key.startswith(parts) and key.endswith(kinds)]
-
-
-def test_a_caffe2_pickle_fills_the_resnet_and_leaves_the_new_layers(tmp_path):
-    model, source = c4_model("FFCRes5ROIHeads", "MODEL.RESNETS.RES2_OUT_CHANNELS", 32), {}
-    for key in resnet_keys(model):
-        source[key] = torch.randn_like(model.state_dict()[key])
-    names = {caffe2_name(key): tensor.numpy() for key, tensor in source.items()}
-    assert len(names) == len(source) == 53 * 3  # ResNet-50: 53 convolutions, each with a norm's scale and shift
-    assert {"conv1_w", "res_conv1_bn_s", "res2_0_branch1_w", "res4_5_branch2b_bn_b", "res5_2_branch2c_w"} <= set(names)
+@pytest.mark.parametrize("origin", NORM_PARTS)
+def test_a_caffe2_pickle_fills_the_resnet_and_leaves_the_new_layers(tmp_path, origin):
+    model, parts = c4_model("FFCRes5ROIHeads", "MODEL.RESNETS.RES2_OUT_CHANNELS", 32), NORM_PARTS[origin]
+    resnet = [key for key in model.state_dict() if key.startswith(("backbone.stem", "backbone.res", "roi_heads.res5"))]
+    source = {
+        key: torch.randn_like(model.state_dict()[key])
+        for key in resnet
+        if ".norm." not in key or key.rsplit(".")[-1] in parts
+    }
+    names = {caffe2_name(key, parts): tensor.numpy() for key, tensor in source.items()}
+    assert len(names) == len(source) == 53 * (1 + len(parts))  # ResNet-50: 53 convolutions, each with a norm
+    assert {"conv1_w", "res2_0_branch1_w", "res5_2_branch2c_w", f"res4_5_branch2b_bn_{parts['bias']}"} <= set(names)
+    assert f"res_conv1_bn_{parts['weight']}" in names
     with open(tmp_path / "R-50.pkl", "wb") as file:
         pickle.dump({**names, "fc1000_w": torch.randn(1000, 128).numpy()}, file)
 
@@ -73,7 +78,7 @@ def test_a_caffe2_pickle_fills_the_resnet_and_leaves_the_new_layers(tmp_path):
     checkpointer.load(str(tmp_path / "R-50.pkl"))
     state = model.state_dict()
     assert all(torch.equal(state[key], tensor) for key, tensor in source.items())
-    missing = {key for key in checkpointer.found.missing_keys if "running_" not in key}
+    missing = set(checkpointer.found.missing_keys)
     assert {key for key in missing if PREDICTOR in key} == FILTERS | NEW_LAYERS
     assert all(key.startswith(("proposal_generator.", PREDICTOR)) for key in missing)
     assert checkpointer.found.unexpected_keys == ["fc1000.weight"] and not checkpointer.found.incorrect_shapes
