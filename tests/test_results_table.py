@@ -215,6 +215,13 @@ def test_an_evaluation_belongs_to_the_run_of_its_checkpoint(tmp_path):
         assert segmentation.scores["vote"]["mIoU"] == 78.012  # not the rounded one of the training log
 
 
+def test_an_evaluation_without_labels_is_no_score(tmp_path):
+    run = detectron2_run(tmp_path / "run", ffc=True)
+    reductions(run / "test-dev", "detectron2", run / "model_final.pth", {"vote": None, "mean": {}})
+    text = report(compare(read_runs([run])))
+    assert "has no AP for vote" in rows(text, PAPER_C4, "FFC", "vote")[0][4]
+
+
 def test_other_evaluations_are_read_too(tmp_path):
     run = detectron2_run(tmp_path / "run", ffc=True)
     other = tmp_path / "eval_mean"

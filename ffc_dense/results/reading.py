@@ -71,7 +71,8 @@ def _evaluations(folder: Path) -> list[tuple[Path, Path, dict[str, dict]]]:
         try:
             results = content["results"]
             bbox = content["framework"] == "detectron2"
-            scores = {name: (metrics["bbox"] if bbox else metrics) for name, metrics in results.items()}
+            # Nothing was scored on images without labels (test-dev).
+            scores = {name: (metrics or {}).get("bbox") if bbox else metrics for name, metrics in results.items()}
             found.append((path, Path(content["weights"]), scores))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: {error} is missing or of a wrong type; evaluate again") from error
