@@ -111,7 +111,7 @@ class Run:
 
     def wait_for(self, path: Path) -> None:
         deadline = time.monotonic() + 180
-        while not path.exists():
+        while not (path.exists() and path.stat().st_size):  # a file that is being written is empty first
             assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()[-4000:]
             time.sleep(0.1)
 
@@ -140,8 +140,9 @@ def run(folder, *command, **variables) -> str:
     return log
 
 
-def close(first: float, second: float) -> bool:
-    return abs(first - second) <= TOLERANCE * abs(second)
+def difference(first: float, second: float) -> float:
+    """Relative; 0 for two zeros."""
+    return abs(first - second) / abs(second) if first != second else 0.0
 
 
 def assert_same_weights(first: dict, second: dict) -> None:
@@ -169,10 +170,10 @@ def test_detectron2_scaled_to_two_processes_trains_as_one_with_all_of_the_batch(
         )  # fmt: skip
     one, two = (detectron2_log(folder / f"rcnn_{processes}") for processes in (1, 2))
     assert list(one) == list(two) == list(range(STEPS))
-    for i in one:
-        assert one[i].keys() == two[i].keys() and len(one[i]) == 6
-        for name, value in one[i].items():
-            assert close(two[i][name], value), (i, name)
+    assert all(one[i].keys() == two[i].keys() and len(one[i]) == 6 for i in one)
+    differences = {(i, name): difference(two[i][name], value) for i in one for name, value in one[i].items()}
+    print("detectron2: largest relative difference", max(differences.values()))
+    assert max(differences.values()) <= TOLERANCE, differences
     one, two = (torch.load(folder / f"rcnn_{n}" / "model_final.pth", weights_only=True)["model"] for n in (1, 2))
     assert_same_weights(two, one)
 
@@ -199,18 +200,19 @@ signal.signal(signal.SIGTERM, lambda *_: [task.terminate() for task in tasks])
 sys.exit(max(task.wait() % 256 for task in tasks))
 """
 SCONTROL = """#!/bin/sh
-echo "$@" >> scontrol_calls
+echo "$@" >> "$(dirname "$0")/calls"
 echo 127.0.0.1
 """
 
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """Stand-ins for srun and scontrol on PATH."""
+    """Stand-ins for srun and scontrol on PATH -> the file in which scontrol writes down its arguments."""
     for name, text in (("srun", SRUN.format(python=sys.executable)), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return tmp_path / "calls"
 
 
 def test_mmseg_scaled_to_two_nodes_trains_as_one_process_with_all_of_the_batch(folder, slurm):
@@ -224,11 +226,13 @@ def test_mmseg_scaled_to_two_nodes_trains_as_one_process_with_all_of_the_batch(f
     one = mmseg_log(folder / "psp 1", 0)
     ranks = [mmseg_log(folder / "psp 2", rank) for rank in (0, 1)]
     assert list(one) == list(ranks[0]) == list(ranks[1]) == list(range(STEPS))
+    differences = {}
     for i, (loss, lr) in one.items():
         (first, first_lr), (second, second_lr) = (log[i] for log in ranks)
-        assert first_lr == second_lr and close(first_lr, lr)
-        assert close((first + second) / 2, loss)
-        assert not close(first, second)  # each rank has images of its own
+        assert first_lr == second_lr and difference(first, second) > TOLERANCE  # each rank has images of its own
+        differences[i] = max(difference((first + second) / 2, loss), difference(first_lr, lr))
+    print("mmseg: largest relative difference", max(differences.values()))
+    assert max(differences.values()) <= TOLERANCE, differences
     assert_same_weights(*(mmseg_weights(folder / f"psp {n}") for n in (2, 1)))
 
 
@@ -286,3 +290,72 @@ def test_mmseg_ends_when_a_rank_is_killed_and_goes_on_from_the_last_checkpoint(f
     run(folder, *mmseg_run(done + 2), WORK_DIR=str(out))
     assert list(mmseg_log(out, 0)) == list(mmseg_log(out, 1)) == [done, done + 1]
     assert last.read_text().endswith(f"iter_{done + 2}.pth")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "options", "interval", "length"),
+    [
+        (FFC_RCNN, RCNN, ["SOLVER.CHECKPOINT_PERIOD", "2"], "SOLVER.MAX_ITER {}"),
+        ("psp.py", ["--cfg-options", "train_dataloader.batch_size=2"], ["default_hooks.checkpoint.interval=2"],
+         "train_cfg.max_iters={}"),
+    ],
+    ids=["detectron2", "mmseg"],
+)  # fmt: skip
+def test_a_preempted_slurm_job_is_requeued_and_goes_on(folder, slurm, config, options, interval, length):
+    """USR1 to the batch script, as Slurm sends it before the end; then the same job again, as Slurm requeues it."""
+    out = folder / f"job {Path(config).stem}"
+    (folder / "tools").exists() or (folder / "tools").symlink_to(TOOLS)
+    job = dict(SLURM_JOB_ID="77", GPUS_PER_NODE="2", SLURM_SUBMIT_DIR=str(folder))
+    command = ["bash", TOOLS / "train.sbatch", config, out, *options, *interval]
+    with Run(folder, *command, *length.format(1000).split(), **job) as started:
+        started.wait_for(out / "last_checkpoint")
+        started.process.send_signal(signal.SIGUSR1)
+        assert started.process.wait(90) != 0
+        assert "requeue 77" in slurm.read_text().splitlines()
+        assert started.all_end(30)
+    slurm.unlink()
+    for path in out.glob("losses_*"):
+        path.unlink()
+    done = int(re.search(r"_(\d+)\.pth", (out / "last_checkpoint").read_text())[1]) + (config == FFC_RCNN)
+    log = run(folder, *command, *length.format(done + 2).split(), SLURM_RESTART_COUNT="1", **job)
+    assert "start number 2" in log and "requeue" not in slurm.read_text()
+    if config == FFC_RCNN:
+        assert f"Starting training from iteration {done}" in log
+        assert torch.load(out / "model_final.pth", weights_only=True)["iteration"] == done + 1
+    else:
+        assert list(mmseg_log(out, 1)) == [done, done + 1]
+        assert (out / "last_checkpoint").read_text().endswith(f"iter_{done + 2}.pth")
+
+
+@pytest.mark.slow
+def test_detectron2_on_two_nodes_detects_what_one_process_detects(folder, slurm):
+    """Training on two nodes, then evaluation in one process and in two."""
+    out = folder / "nodes_rcnn"
+    options = [*RCNN[:-2], "SOLVER.MAX_ITER", 2, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]
+    run(
+        folder, TOOLS / "slurm_train.sh", "partition", "job", FFC_RCNN, out, *options, "DATASETS.TEST", "()",
+        GPUS="2", GPUS_PER_NODE="1",
+    )  # fmt: skip
+    found = []
+    for processes in (1, 2):
+        evaluation = folder / f"evaluation_{processes}"
+        weights = out / "model_final.pth"
+        run(folder, TOOLS / "dist_test.sh", FFC_RCNN, weights, processes, *options, WORK_DIR=str(evaluation))
+        boxes = json.loads((evaluation / "inference" / "coco_instances_results.json").read_text())
+        found.append(sorted((box["image_id"], box["category_id"], box["score"], *box["bbox"]) for box in boxes))
+    assert len(found[0]) == 200  # 100 in each of two images
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_mmseg_evaluates_in_two_processes_as_in_one(folder):
+    train = ["--cfg-options", "train_cfg.max_iters=4", "default_hooks.checkpoint.interval=4"]
+    run(folder, TOOLS / "dist_train.sh", "psp.py", 1, *train, WORK_DIR="evaluated")
+    found = []
+    for processes in (1, 2):
+        out = folder / f"evaluation {processes}"
+        run(folder, TOOLS / "dist_test.sh", "psp.py", "evaluated/iter_4.pth", processes, WORK_DIR=str(out))
+        found.append(json.loads(next(out.glob("*/*.json")).read_text()))
+    for name in ("aAcc", "mIoU", "mAcc"):
+        assert found[0][name] == found[1][name] > 0

@@ -11,6 +11,7 @@ none that you would not run as a script.
 import json
 import logging
 import os
+import signal
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyConfig, instantiate
@@ -108,6 +109,8 @@ def main(args):
 
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()
+    # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     launch(
         main,
         args.num_gpus,

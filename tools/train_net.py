@@ -11,6 +11,7 @@ not there (other evaluators than COCO's, ``TEST.AUG``) are refused before any da
 import json
 import logging
 import os
+import signal
 from functools import partial
 
 from detectron2.config import CfgNode, get_cfg
@@ -88,6 +89,8 @@ def main(args):
 
 if __name__ == "__main__":
     args = default_argument_parser().parse_args()
+    # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     launch(
         main,
         args.num_gpus,
