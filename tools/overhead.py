@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from overhead_model import Classifier, Count
+from overhead_model import Classifier
 
 from ffc_dense import FFCLinear
 
@@ -39,10 +39,12 @@ def stock_twin(path: Path) -> Path:
 def find_pairs(configs: Path, only: str = "*") -> list[tuple[Path, Path]]:
     """(stock, FFC) of every FFC config under ``configs``; ``only`` is a pattern for their path below it.
 
+    LazyConfigs (``*_ffc.py``) are left out: each builds the model of the yaml config with the same name.
+
     Raises:
         FileNotFoundError: nothing matches, or an FFC config has no stock twin.
     """
-    found = sorted(path for path in configs.glob("*/*.*") if path.suffix in COUNTERS and stock_twin(path) != path)
+    found = sorted([*configs.glob("*/*_ffc.yaml"), *configs.glob("*/*-ffc_*.py")])
     chosen = [path for path in found if fnmatch.fnmatch(str(path.relative_to(configs)), f"*{only}*")]
     if not chosen:
         raise FileNotFoundError(f"no FFC config under {configs} matches {only!r}; there are {len(found)}")
@@ -52,8 +54,9 @@ def find_pairs(configs: Path, only: str = "*") -> list[tuple[Path, Path]]:
     return [(stock_twin(path), path) for path in chosen]
 
 
-def from_json(count: dict) -> Count:
-    return Count(count["parameters"], count["flops"], [Classifier(**entry) for entry in count["classifiers"]])
+def key_of(content: str) -> str:
+    """Equal for configs whose model and input are equal."""
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 class Counter:
@@ -63,16 +66,17 @@ class Counter:
         self.known = known or {}
 
     def __call__(self, path: Path) -> dict:
-        """{"config", "key", "input", "parameters", "flops", "flops_train", "classifiers"} of one config."""
+        """Of one config: its path, input and schedule, parameters and FLOPs."""
         module = importlib.import_module(COUNTERS[path.suffix])
         content, size = module.resolved(str(path))
-        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        key = key_of(content)
         if key not in self.known:
             start = time.time()
             count = module.count(str(path))
             self.known[key] = {**asdict(count), "flops_train": count.flops_train}
             print(f"{path.name}: {time.time() - start:.0f} s", file=sys.stderr, flush=True)
-        return {"config": str(path.relative_to(ROOT)), "key": key, "input": size, **self.known[key]}
+        about = {"config": str(path.relative_to(ROOT)), "key": key, "input": size, **module.schedule(str(path))}
+        return {**about, **self.known[key]}
 
 
 def check(stock: dict, ffc: dict) -> None:
@@ -166,5 +170,5 @@ def main(argv: list[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (FileNotFoundError, RuntimeError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f"overhead: {error}")

@@ -19,6 +19,12 @@ def resolved(path: str) -> tuple[str, str]:
     return f"{cfg.MODEL.dump()}{cfg.INPUT.dump()}{cfg.TEST.dump()}", "x".join(map(str, input_size(cfg)))
 
 
+def schedule(path: str) -> dict:
+    """Length and batch of the training."""
+    cfg = load(path)
+    return {"iterations": cfg.SOLVER.MAX_ITER, "images_per_iteration": cfg.SOLVER.IMS_PER_BATCH}
+
+
 def load(path: str):
     """The config, with settings that fix the number of boxes: the count must not depend on random weights.
 

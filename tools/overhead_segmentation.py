@@ -1,5 +1,7 @@
 """Parameters and FLOPs of an mmseg config, counted by mmengine's analysis tools."""
 
+import re
+
 import torch
 from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.config import Config
@@ -17,6 +19,20 @@ def resolved(path: str) -> tuple[str, str]:
     """(what the model and its input depend on, the input size in words): equal configs are counted once."""
     cfg = Config.fromfile(path)
     return f"{cfg.model.to_dict()}{input_size(cfg)}", "x".join(map(str, input_size(cfg)))
+
+
+def schedule(path: str) -> dict:
+    """Length and batch of the training; the number of GPUs stands in the config's name alone (4xb2: 4 with 2 each).
+
+    Raises:
+        ValueError: the name has no such part, or another batch than the config.
+    """
+    cfg = Config.fromfile(path)
+    named = re.search(r"_(\d+)xb(\d+)-", path)
+    batch = cfg.train_dataloader.batch_size
+    if not named or int(named[2]) != batch:
+        raise ValueError(f"{path}: expected GPUSxbBATCH in the name, with train_dataloader.batch_size={batch}")
+    return {"iterations": cfg.train_cfg.max_iters, "images_per_iteration": int(named[1]) * int(named[2])}
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
