@@ -182,6 +182,15 @@ def test_ffc_adds_two_parameters_per_channel_and_filter(name):
     assert stock.keys() == {key for key in ffc if ".filters." not in key}
 
 
+@pytest.mark.parametrize(("depth", "stock"), [(50, 29_026_445), (101, 47_966_349)])
+def test_the_paper_models_have_the_documented_sizes(depth, stock):
+    assert count(parameters(config(f"faster_rcnn_R_{depth}_C4_paper"))) == stock
+    ffc = config(f"faster_rcnn_R_{depth}_C4_paper_ffc")
+    assert count(parameters(ffc)) == stock + 12_288
+    ffc.MODEL.ROI_HEADS.NAME = "FFCRes5Stride1ROIHeads"
+    assert count(parameters(ffc)) == stock + 12_288
+
+
 def test_runs_do_not_share_an_output_folder():
     folders = [config(name).OUTPUT_DIR for name in CONFIGS]
     folders += [str(LazyConfig.load(str(path)).train.output_dir) for path in sorted(COCO.glob("*.py"))]

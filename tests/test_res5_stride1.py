@@ -5,11 +5,13 @@ import torch
 
 pytest.importorskip("detectron2")
 
+from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import Res5ROIHeads
+from fvcore.nn import FlopCountAnalysis
 from small_detector import small_cfg
 
-from ffc_dense.detection.roi_heads import FFCRes5Stride1ROIHeads, Res5Stride1ROIHeads
+from ffc_dense.detection import FFCRes5Stride1ROIHeads, Res5Stride1ROIHeads
 
 PAPER = ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7)
 
@@ -26,6 +28,16 @@ def test_stride_1_on_every_second_bin_equals_the_stock_stride_2():
     with torch.no_grad():
         torch.testing.assert_close(ours.res5(pooled[:, :, ::2, ::2]), stock.res5(pooled))
         assert ours.res5(pooled[:, :, :7, :7]).shape == stock.res5(pooled).shape == (3, 128, 7, 7)
+
+
+@torch.no_grad()
+def test_both_geometries_cost_the_documented_operations():
+    cfg = get_cfg()
+    counts = []
+    for heads, size in ((Res5ROIHeads, 14), (Res5Stride1ROIHeads, 7)):
+        block, _ = heads._build_res5_block(cfg)
+        counts.append(FlopCountAnalysis(block, torch.zeros(1, 1024, size, size)).total())
+    assert counts[0] == counts[1] and round(counts[0] / 1e9, 3) == 0.733
 
 
 def test_names_shapes_and_seeded_values_equal_the_stock_heads():

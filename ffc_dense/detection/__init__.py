@@ -20,7 +20,13 @@ from .checkpoint import EvalCheckpointer
 from .config import add_ffc_config
 from .predictor import FFCFastRCNNOutputLayers
 from .reductions import AllReductions, PerReduction
-from .roi_heads import FFCCascadeROIHeads, FFCRes5ROIHeads, FFCStandardROIHeads
+from .roi_heads import (
+    FFCCascadeROIHeads,
+    FFCRes5ROIHeads,
+    FFCRes5Stride1ROIHeads,
+    FFCStandardROIHeads,
+    Res5Stride1ROIHeads,
+)
 
 __all__ = [
     "AllReductions",
@@ -28,7 +34,9 @@ __all__ = [
     "FFCCascadeROIHeads",
     "FFCFastRCNNOutputLayers",
     "FFCRes5ROIHeads",
+    "FFCRes5Stride1ROIHeads",
     "FFCStandardROIHeads",
     "PerReduction",
+    "Res5Stride1ROIHeads",
     "add_ffc_config",
 ]
