@@ -29,7 +29,7 @@ setup(
             "setuptools<81",
         ],
         "minidata": minidata,
-        "dev": minidata + evaluation + ["cityscapesscripts", "matplotlib", "pytest", "ruff", "torchvision"],
+        "dev": minidata + evaluation + ["cityscapesscripts", "matplotlib", "pytest", "ruff", "scipy", "torchvision"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
