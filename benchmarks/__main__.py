@@ -84,7 +84,8 @@ def _write(args, results: list[Result], machines: dict[str, str], when: str, cur
     sections = {}
     for device in report.TITLES:
         lines = [result for result in results if result.work.device == device]
-        sections[device] = report.section(device, lines, machines.get(device, ""), when, args.quick)
+        plot = PLOTS[device] if curves and device in curves else ""
+        sections[device] = report.section(device, lines, machines.get(device, ""), when, args.quick, plot)
     (args.work_dir / "table.md").write_text("\n".join(sections.values()))
     lines = [
         dict(section=result.work.section, work=result.work.name, device=result.work.device, unit=result.work.unit,

@@ -44,10 +44,14 @@ def _digits(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def section(device: str, results: list[Result], machine: str, run: str, quick: bool) -> str:
-    """The table of one device under what it was measured on. ``machine`` is '' if nothing was measured."""
+def section(device: str, results: list[Result], machine: str, run: str, quick: bool, plot: str = "") -> str:
+    """The table of one device under what it was measured on, and its plot.
+
+    ``machine`` is '' if nothing was measured; ``plot`` is a file beside the Markdown file, '' if there is none.
+    """
     measured = f"{MACHINE}{machine}.\n\n{run}\n\n" if machine else ""
-    return f"### {TITLES[device]}\n\n{measured}{table(results, quick)}\n"
+    picture = f"\n![Time of one layer over features, classes, positions and filters]({plot})\n" if plot else ""
+    return f"### {TITLES[device]}\n\n{measured}{table(results, quick)}\n{picture}"
 
 
 def marker(device: str, end: str) -> str:

@@ -168,6 +168,27 @@ def test_the_shipped_docs_have_the_markers():
     report.check_markers(ROOT / "docs/PERFORMANCE.md")
 
 
+def test_both_detectors_classify_as_many_proposals_as_the_line_says():
+    pytest.importorskip("detectron2")
+    from detectron2.utils.events import EventStorage
+
+    detection.models.cache_clear()
+    pair = detection.models(detection.FPN, "cpu", 10, True)
+    data = detection.samples(1, (128, 192), 80)
+    for run, expected in ((detection.infer, 10), (detection.iterate, 512)):
+        rows = []
+        for model, optimizer in pair.values():
+            layer = model.roi_heads.box_predictor.cls_score
+            hook = layer.register_forward_pre_hook(lambda _, inputs, rows=rows: rows.append(len(inputs[0])))
+            with EventStorage():
+                run(model, optimizer, data)
+            hook.remove()
+        assert rows == [expected, expected]
+    stock, ffc = (model for model, _ in pair.values())
+    weights = stock.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in ffc.state_dict().items() if ".filters." not in name)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -205,5 +226,6 @@ def test_a_quick_run_reports_every_line_and_says_what_was_not_measured(tmp_path)
     assert cpu.count("\n| ") == 1 + sum(len(work.bars) for work in works if work.device == "cpu")
     assert "not measured" not in cpu
     assert cuda.count("not measured: no CUDA device |") == sum(len(w.bars) for w in works if w.device == "cuda")
+    assert "](performance.png)" in cpu and ".png" not in cuda
     assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "performance_cuda.png").exists()
