@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+import ffc_dense
+
 from . import detection, growth, layers, report, segmentation, segmentation_vote
 from .machine import machine, revision
 from .memory import ROOT
@@ -53,7 +55,8 @@ def run(args: argparse.Namespace, command: str) -> None:
     args.work_dir.mkdir(parents=True, exist_ok=True)
     devices = [device for device in ("cpu", "cuda") if args.device in (None, device)]
     machines = {device: machine(device) for device in devices if device == "cpu" or torch.cuda.is_available()}
-    when = f"Date: {datetime.date.today()}. Commit: {revision() or 'unknown'}. Command: `{command}`."
+    backend = f" Backend of ffc_dense: {ffc_dense.get_backend()}." if hasattr(ffc_dense, "get_backend") else ""
+    when = f"Date: {datetime.date.today()}. Commit: {revision() or 'unknown'}. Command: `{command}`.{backend}"
 
     modules = (layers, segmentation_vote, detection, segmentation)
     results = [Result(work, reason="not reached") for module in modules for work in module.works(args.quick)]
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         result.reason = why_not(result.work, args.only, devices)
         if not result.reason:
             _progress(begin, f"{result.work.device}: {result.work.name}")
-            result.samples = result.work.measure()
+            result.samples = result.work.run()
             _write(args, results, machines, when)  # a later line may fail, or be interrupted
     curves = {}
     for device in machines if "growth" in args.only else ():

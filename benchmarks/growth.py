@@ -27,7 +27,7 @@ def panels(quick: bool) -> dict[str, list[tuple]]:
             "positions of a map": [(4 * w, (1, 16, 4, w), 5, 3) for w in (4, 8)],
             "filters n": [(n, (8, 16), 5, n) for n in (0, 1)],
         }
-    sizes = ((32, 32), (64, 64), (97, 97), (128, 128), (128, 256))
+    sizes = ((32, 32), (64, 64), (97, 97), (128, 256))
     return {
         "features C (1024 rows, K = 81, n = 3)": [(c, (1024, c), 81, 3) for c in (256, 512, 1024, 2048, 4096)],
         "classes K (1024 rows, C = 1024, n = 3)": [(k, (1024, 1024), k, 3) for k in (2, 19, 81, 365, 1203)],
@@ -68,7 +68,7 @@ def plot(growth: dict, title: str, path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure, axes = plt.subplots(2, len(growth), figsize=(15, 7.5), sharey="row", sharex="col", layout="constrained")
+    figure, axes = plt.subplots(2, len(growth), figsize=(16, 8), sharey="row", sharex="col", layout="constrained")
     for column, (panel, curves) in zip(axes.T, growth.items(), strict=True):
         for axis, mode in zip(column, (TRAINING, TESTING), strict=True):
             for name, style in STYLE.items():
@@ -84,7 +84,8 @@ def plot(growth: dict, title: str, path: Path) -> None:
         column[1].set_xlabel(panel.replace(" (", "\n("))
     for axis, mode in zip(axes[:, 0], (TRAINING, TESTING), strict=True):
         axis.set_ylabel(f"{mode}\nmilliseconds")
+    figure.get_layout_engine().set(w_pad=0.12)
     figure.suptitle(title)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=len(STYLE))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(STYLE))
     figure.savefig(path, dpi=80)
     plt.close(figure)

@@ -35,20 +35,25 @@ def works(quick: bool) -> list[Work]:
         cuda(maps, 19, fp32, {LITERAL: None, COMPILED: None, PLAIN: None}),
         cuda(maps, 19, bf16, {LITERAL: None, COMPILED: None, PLAIN: 1.5}),
         cuda((16, 512, 128, 128), 19, bf16, {LITERAL: None, COMPILED: None, PLAIN: None, FLOOR: 1 / 0.7}),
+        cuda(rows, 81, bf16, {LITERAL: None, PLAIN: None}, backend="triton"),
+        cuda(maps, 19, bf16, {LITERAL: None, PLAIN: 1.5}, backend="triton"),
+        cuda((16, 512, 128, 128), 19, bf16, {LITERAL: None, PLAIN: None, FLOOR: 1 / 0.7}, backend="triton"),
+        cuda(maps, 19, bf16, {LITERAL: None, PLAIN: 1.15}, memory=True, backend="triton"),
         cuda(maps, 19, bf16, {LITERAL: None, PLAIN: 1.15}, memory=True),
         _box_head(quick, "cuda"),
     ]
 
 
-def _line(shape, classes, dtype, bars, *, device: str, quick: bool, memory: bool = False) -> Work:
+def _line(shape, classes, dtype, bars, *, device: str, quick: bool, memory: bool = False, backend: str = "") -> Work:
     if quick:
         shape = (8, 16) if len(shape) == 2 else (1, 16, 5, 7)
     name = f"{_shape(shape)} -> {classes}, {str(dtype).removeprefix('torch.')}"
+    name += f", backend {backend}" if backend else ""
     if memory:
         return Work("layers", f"memory kept for backward, {name}", device, "memory", bars,
-                    partial(measure_memory, shape, classes, dtype, device))
+                    partial(measure_memory, shape, classes, dtype, device), backend=backend)
     return Work("layers", f"forward + backward, {name}", device, "time", bars,
-                partial(measure_time, shape, classes, dtype, device, list(bars), 1 if quick else None))
+                partial(measure_time, shape, classes, dtype, device, list(bars), 1 if quick else None), backend=backend)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

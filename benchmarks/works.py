@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+import ffc_dense
+
 FFC = "FFC"
 PLAIN, LITERAL, COMPILED, FLOOR = "plain layer", "literal form", "torch.compile of the literal form", "bandwidth floor"
 STOCK, RESIZE = "stock", "resize + argmax"
@@ -26,6 +28,7 @@ class Work:
         bars: baseline -> the largest ratio FFC / baseline that is asked for; None where none is.
         measure: runs it; the samples of FFC and of every baseline.
         needs: modules without which it cannot run.
+        backend: of ``ffc_dense.set_backend``, for this work alone; '' leaves the process's own.
     """
 
     section: str
@@ -35,6 +38,18 @@ class Work:
     bars: dict[str, float | None]
     measure: Callable[[], Samples] = field(repr=False)
     needs: tuple[str, ...] = ()
+    backend: str = ""
+
+    def run(self) -> Samples:
+        """``measure`` under the work's backend."""
+        if not self.backend:
+            return self.measure()
+        previous = ffc_dense.get_backend()
+        ffc_dense.set_backend(self.backend)
+        try:
+            return self.measure()
+        finally:
+            ffc_dense.set_backend(previous)
 
 
 @dataclass
@@ -69,6 +84,8 @@ def why_not(work: Work, sections: list[str], devices: list[str]) -> str:
         return "left out by --device"
     if work.device == "cuda" and not torch.cuda.is_available():
         return "no CUDA device"
+    if work.backend and not hasattr(ffc_dense, "set_backend"):
+        return "this version of ffc_dense has no backends"
     missing = [name for name in work.needs if importlib.util.find_spec(name) is None]
     return f"{missing[0]} is not installed" if missing else ""
 

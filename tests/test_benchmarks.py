@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import ffc_dense
 from benchmarks import __main__ as command_line
 from benchmarks import detection, layers, report, segmentation, segmentation_vote
 from benchmarks.literal import LiteralFFC, literal_segmentation, literal_vote
@@ -129,6 +130,20 @@ def test_a_ratio_is_that_of_medians_and_its_spread_that_of_rounds():
     measured = result({FFC: [2.0, 4.0, 90.0], PLAIN: [1.0, 2.0, 30.0]})
     assert measured.ratio(PLAIN) == 2.0
     assert measured.spread(PLAIN) == (2.0, 2.5)
+
+
+def test_a_work_runs_under_its_own_backend_and_gives_the_old_one_back(monkeypatch):
+    chosen = ["auto"]
+    monkeypatch.setattr(ffc_dense, "get_backend", lambda: chosen[-1], raising=False)
+    monkeypatch.setattr(ffc_dense, "set_backend", chosen.append, raising=False)
+
+    def measure():
+        assert chosen[-1] == "triton"
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Work("layers", "some work", "cuda", "time", {}, measure, backend="triton").run()
+    assert chosen == ["auto", "triton", "auto"]
 
 
 @pytest.mark.parametrize(
