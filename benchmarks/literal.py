@@ -67,8 +67,8 @@ class LiteralFFC(nn.Module):
 def literal_vote(outputs: Tensor) -> Tensor:
     """The vote over all M logits: (M, N, K, ...) -> (N, K, ...), the logits of the winning output.
 
-    The class with most votes wins, a tie goes to the most confident output among the tied classes. Labels and
-    confidences are found output by output, as in a straightforward implementation that minds its memory.
+    The class with most votes wins, a tie goes to the most confident output among the tied classes. Labels,
+    confidences and votes are found output by output, so that beside the maps themselves little is held at a time.
     """
     labels, confidences = [], []
     for logits in outputs:
@@ -76,7 +76,7 @@ def literal_vote(outputs: Tensor) -> Tensor:
         labels.append(label)
         confidences.append(confidence)
     labels, confidences = torch.stack(labels), torch.stack(confidences)
-    votes = (labels.unsqueeze(0) == labels.unsqueeze(1)).sum(0)
+    votes = torch.stack([(labels == label).sum(0) for label in labels])
     winner = confidences.masked_fill(votes < votes.amax(0), -1).argmax(0)
     return outputs.gather(0, winner[None, :, None].expand(1, *outputs.shape[1:])).squeeze(0)
 
