@@ -13,11 +13,11 @@ STRIP_ELEMENTS = 2**20  # of a strip, 4 MiB in fp32; a few rows of 7 outputs x 1
 
 
 def bilinear_strips(
-    maps: Tensor, size: tuple[int, int], align_corners: bool, strip_elements: int = STRIP_ELEMENTS
+    maps: Tensor, size: tuple[int, int], align_corners: bool, strip_elements: int | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """The rows of ``F.interpolate(maps, size, mode='bilinear', align_corners=align_corners)``, a few at a time.
 
-    Each strip has as many rows as ``strip_elements`` allow, at least one. If all fit into one, ``F.interpolate`` itself
+    Each strip has as many rows as ``strip_elements`` (STRIP_ELEMENTS) allow, at least one. If all fit into one, ``F.interpolate`` itself
     is called. Otherwise the strips have the products, the sums and the fused multiply-adds of torch's kernel for
     contiguous maps on CPU, and usually its bits. Its other kernels (CUDA, ``channels_last``, narrow maps, other
     versions) order or fuse them otherwise, which shows in the last places. No gradient flows.
@@ -26,6 +26,7 @@ def bilinear_strips(
         maps: (..., K, h, w), floating point, any number of leading dimensions.
         size: (H, W).
         align_corners: as in ``F.interpolate``.
+        strip_elements: how many numbers a strip may hold.
 
     Yields:
         rows: slice of the H rows, from top to bottom.
@@ -33,7 +34,7 @@ def bilinear_strips(
     """
     maps = maps.detach()
     leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
-    rows_per_strip = max(1, strip_elements // max(1, leading.numel() * width))
+    rows_per_strip = max(1, (strip_elements or STRIP_ELEMENTS) // max(1, leading.numel() * width))
     if rows_per_strip >= height:
         whole = F.interpolate(maps.flatten(0, -4), size, mode="bilinear", align_corners=align_corners)
         yield slice(0, height), whole.view(*leading, *size)
@@ -53,15 +54,14 @@ def bilinear_strips(
         widened = {row: widened[row] for row in needed if row in widened}
         for row in needed:
             if row not in widened:
-                source = maps[..., row, :].to(left_weight.dtype)
-                widened[row] = torch.addcmul(
-                    source.index_select(-1, right).mul_(right_weight), source.index_select(-1, left), left_weight
-                )
-        strip = left_weight.new_empty(rows.stop - rows.start, *leading, width)
+                source = maps[..., row, :].to(left_weight.dtype).reshape(-1, w)  # index_select is slow in more dimensions
+                widened[row] = source.index_select(1, right).mul_(right_weight)
+                widened[row].addcmul_(source.index_select(1, left), left_weight)
+        strip = left_weight.new_empty(rows.stop - rows.start, leading.numel(), width)
         for line, y in zip(strip, range(rows.start, rows.stop), strict=True):
             torch.mul(widened[below[y]], below_weight[y], out=line)
             line.add_(widened[above[y]], alpha=above_weight[y])
-        yield rows, strip.to(maps.dtype).movedim(0, -2)
+        yield rows, strip.to(maps.dtype).view(-1, *leading, width).movedim(0, -2)
 
 
 def _taps(

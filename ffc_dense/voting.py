@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+GROUP_ELEMENTS = 2**18  # logits whose ballots are taken at once: what a core's cache holds, and few calls for few boxes
+
 
 def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     """Elect one of M outputs for every sample or pixel and return its logits.
@@ -34,49 +36,56 @@ def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     class_dim %= outputs.dim()
     if outputs.shape[0] == 0 or outputs.shape[class_dim] == 0:
         raise ValueError(f"vote needs at least one output and one class, got shape {tuple(outputs.shape)}")
-    per_output = [_ballot(logits, class_dim - 1) for logits in outputs.detach().unbind(0)]
-    labels, confidences = map(torch.stack, zip(*per_output, strict=True))
-    index = _elect(labels, confidences)
+    index = elect(outputs, class_dim)[0]
     winner = index.unsqueeze(class_dim - 1).unsqueeze(0)
     shape = list(outputs.shape)
     shape[0] = 1
     return outputs.gather(0, winner.expand(shape)).squeeze(0), index
 
 
-def _ballot(logits: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
-    """One output's vote and confidence: (..., K, ...) logits -> integer label, fp32 or fp64 confidence."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if logits.shape[class_dim] == 1:
-        logit = logits.squeeze(class_dim)
-        return (logit > 0).byte(), logit.abs().sigmoid().nan_to_num(nan=0.0)  # max(p, 1 - p) = sigmoid(|logit|)
-    top, below, label = find_maximum(logits, class_dim)
-    # softmax at the maximum; not exp(top - logsumexp), which rounds at the size of the logits and loses small margins
-    confidence = below.exp_().sum(class_dim).reciprocal()
-    return label, confidence * (top.abs() < _infinity(top.dtype)).squeeze(class_dim)
+def elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The election alone, without the winner's logits. Arguments as in :func:`vote`, ``class_dim`` > 0.
 
+    Args:
+        finite: the caller knows that every logit is finite, which saves a pass over them.
 
-def _elect(labels: Tensor, confidences: Tensor) -> Tensor:
-    """Labels and confidences (M, ...) -> int64 index (...) of the winning output."""
+    Returns:
+        index, label, confidence (..., ...): which output won, the class that it voted for (int64; with K = 1 whether
+        its logit is positive) and its confidence (fp32 or fp64).
+    """
+    group = max(1, GROUP_ELEMENTS // max(1, outputs[0].numel()))
+    ballots = [_ballot(logits, class_dim, finite) for logits in outputs.detach().split(group)]
+    labels, confidences = map(torch.cat, zip(*ballots, strict=True))
     votes = torch.zeros_like(labels, dtype=torch.uint8 if len(labels) < 256 else torch.int64)
     for label in labels:
         votes += labels == label
     lacking = votes.amax(0) - votes
     # The elected keep their confidence, which is in [0, 1]; the others fall below 0.
-    return find_maximum(torch.sub(confidences, lacking, alpha=2), 0)[2].long()
+    winner = first_maximum(torch.sub(confidences, lacking, alpha=2), 0)[2].long().unsqueeze(0)
+    label, confidence = labels.gather(0, winner).squeeze(0), confidences.gather(0, winner).squeeze(0)
+    return winner.squeeze(0), label.long(), confidence
 
 
-def find_maximum(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The first maximum along ``dim``, faster on CPU than ``values.max(dim)``.
+def _ballot(logits: Tensor, class_dim: int, finite: bool) -> tuple[Tensor, Tensor]:
+    """Votes and confidences of some outputs: (..., K, ...) logits -> integer labels, fp32 or fp64 confidences."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if logits.shape[class_dim] == 1:
+        logit = logits.squeeze(class_dim)
+        return (logit > 0).byte(), logit.abs().sigmoid().nan_to_num(nan=0.0)  # max(p, 1 - p) = sigmoid(|logit|)
+    top, below, label = first_maximum(logits if finite else replace_infinite(logits), class_dim)
+    # softmax at the maximum; not exp(top - logsumexp), which rounds at the size of the logits and loses small margins
+    confidence = below.exp_().sum(class_dim).reciprocal()
+    return label, confidence if finite else confidence * (top.abs() < _infinity(top.dtype)).squeeze(class_dim)
 
-    As for ``values.max``, a NaN is the largest value and +inf the next. Both are replaced by the largest finite
-    numbers, -inf by the smallest, so no result is NaN.
+
+def first_maximum(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The first maximum of finite values along ``dim``, faster on CPU than ``values.max(dim)``.
 
     Returns:
         top: the maximum, with ``dim`` kept at size 1.
         below: ``values - top``.
         index: of the first maximum, without ``dim``, of any integer dtype.
     """
-    values = values.nan_to_num(nan=torch.finfo(values.dtype).max, posinf=_infinity(values.dtype))
     top = values.amax(dim, keepdim=True)
     below = values - top
     if not values.is_cpu or torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -89,7 +98,11 @@ def find_maximum(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     return top, below, torch.add(places, below.bool().view(torch.uint8), alpha=size).amin(dim)
 
 
+def replace_infinite(values: Tensor) -> Tensor:
+    """Finite values in the order of ``values.max``: NaN (the largest finite number) > +inf (the next) > ... > -inf."""
+    return values.nan_to_num(nan=torch.finfo(values.dtype).max, posinf=_infinity(values.dtype))
+
+
 def _infinity(dtype: torch.dtype) -> float:
-    """The second largest finite number of ``dtype``, which stands for infinity in :func:`find_maximum`."""
-    largest = torch.finfo(dtype).max
-    return largest * (1 - torch.finfo(dtype).eps / 2)
+    """The second largest finite number of ``dtype``, which stands for infinity."""
+    return torch.finfo(dtype).max * (1 - torch.finfo(dtype).eps / 2)

@@ -11,8 +11,8 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor
 
 from ..layers import FFCConv2d
-from ..upsampling import bilinear_strips
-from ..voting import find_maximum, vote
+from ..voting import vote
+from .upsampled_vote import comparable, vote_upsampled
 
 VOTE_AT = ("prediction", "feature")
 
@@ -124,13 +124,13 @@ class FFCDecodeHead:
         if not self._votes():
             return super().predict_by_feat(seg_logits, batch_img_metas)
         if _predicting.get() is not self:
-            return super().predict_by_feat(_comparable(seg_logits), batch_img_metas)
+            return super().predict_by_feat(comparable(seg_logits), batch_img_metas)
         if not self._can_strip(seg_logits):
             outputs = super().predict_by_feat(seg_logits, batch_img_metas).unflatten(0, (self.conv_seg.num_outputs, -1))
-            return _comparable(vote(outputs, -3)[0])
+            return comparable(vote(outputs, -3)[0])
         # The head tells the size on a map without data.
         shape = super().predict_by_feat(seg_logits[:1, :1].to("meta"), batch_img_metas).shape
-        return _vote_upsampled(seg_logits.unflatten(0, (self.conv_seg.num_outputs, -1)), shape[2:], self.align_corners)
+        return vote_upsampled(seg_logits.unflatten(0, (self.conv_seg.num_outputs, -1)), shape[2:], self.align_corners)
 
     def _can_strip(self, seg_logits: Tensor) -> bool:
         """Whether the prediction is mmseg's plain upsampling and nobody differentiates, compiles or traces it."""
@@ -141,28 +141,3 @@ class FFCDecodeHead:
     def _votes(self) -> bool:
         layer = self.conv_seg
         return layer.num_filters > 0 and layer.test_reduce == "vote" and not layer.training
-
-
-def _vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """(M, N, K, h, w) logits -> (N, K, H, W) as :func:`_comparable` makes them, without any other map of that size."""
-    _, images, classes = outputs.shape[:3]
-    dtype = outputs.dtype if classes == 1 else torch.promote_types(outputs.dtype, torch.float32)
-    result = outputs.new_empty(images, classes, *size, dtype=dtype)
-    for image in range(images):
-        for rows, strip in bilinear_strips(outputs[:, image : image + 1], size, align_corners):
-            result[image : image + 1, :, rows] = _comparable(vote(strip, -3)[0])
-    return result
-
-
-def _comparable(winners: Tensor) -> Tensor:
-    """Logits (N, K, ...) of different outputs -> log-probabilities, at least fp32; K = 1 stays as it is.
-
-    The winner's class is raised by one or two units in the last place: subtracting log(sum(exp)) can round it onto
-    another class, and then argmax would not give the label that was elected.
-    """
-    if winners.shape[1] == 1:
-        return winners
-    log_prob = winners.log_softmax(1, torch.promote_types(winners.dtype, torch.float32))
-    label = find_maximum(winners.detach(), 1)[2].long().unsqueeze(1)
-    raised = log_prob.gather(1, label) * (1 - torch.finfo(log_prob.dtype).eps)  # log-probabilities are negative
-    return log_prob.scatter(1, label, raised)
