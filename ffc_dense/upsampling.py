@@ -17,7 +17,7 @@ def bilinear_strips(
 ) -> Iterator[tuple[slice, Tensor]]:
     """The rows of ``F.interpolate(maps, size, mode='bilinear', align_corners=align_corners)``, a few at a time.
 
-    Each strip has as many rows as ``strip_elements`` (STRIP_ELEMENTS) allow, at least one. If all fit into one, ``F.interpolate`` itself
+    Each strip has as many rows as ``strip_elements`` allow, at least one. If all fit into one, ``F.interpolate`` itself
     is called. Otherwise the strips have the products, the sums and the fused multiply-adds of torch's kernel for
     contiguous maps on CPU, and usually its bits. Its other kernels (CUDA, ``channels_last``, narrow maps, other
     versions) order or fuse them otherwise, which shows in the last places. No gradient flows.
@@ -26,7 +26,7 @@ def bilinear_strips(
         maps: (..., K, h, w), floating point, any number of leading dimensions.
         size: (H, W).
         align_corners: as in ``F.interpolate``.
-        strip_elements: how many numbers a strip may hold.
+        strip_elements: how many numbers a strip may hold; STRIP_ELEMENTS by default.
 
     Yields:
         rows: slice of the H rows, from top to bottom.
@@ -54,7 +54,7 @@ def bilinear_strips(
         widened = {row: widened[row] for row in needed if row in widened}
         for row in needed:
             if row not in widened:
-                source = maps[..., row, :].to(left_weight.dtype).reshape(-1, w)  # index_select is slow in more dimensions
+                source = maps[..., row, :].to(left_weight.dtype).reshape(-1, w)  # 2D: index_select is fast there
                 widened[row] = source.index_select(1, right).mul_(right_weight)
                 widened[row].addcmul_(source.index_select(1, left), left_weight)
         strip = left_weight.new_empty(rows.stop - rows.start, leading.numel(), width)
@@ -90,8 +90,9 @@ def _taps(
 def _rounds_weights(maps: Tensor, size: tuple[int, int]) -> bool:
     """Whether torch's kernel rounds the weights to the dtype of ``maps``, which matters in half precision.
 
-    On CPU the general kernel does. Those for ``channels_last``, for three channels and for small results do not.
+    On CPU the general kernel does. Those for 3 channels, for more in ``channels_last`` and for small results do not.
     """
     images = maps.flatten(0, -4)
     channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
-    return maps.is_cpu and not channels_last and images.shape[1] != 3 and sum(size) > 128
+    channels = images.shape[1]
+    return maps.is_cpu and channels != 3 and not (channels > 3 and channels_last) and sum(size) > 128
