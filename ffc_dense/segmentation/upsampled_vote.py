@@ -1,5 +1,7 @@
 """The vote of every pixel at the size of the prediction. Shape shorthand as in ``decode_head.py``."""
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -36,8 +38,12 @@ def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) 
     outputs = outputs.detach()
     _, images, classes = outputs.shape[:3]
     dtype = outputs.dtype if classes == 1 else torch.promote_types(outputs.dtype, torch.float32)
-    result = outputs.new_empty(images, classes, *size, dtype=dtype)
     finite = classes > 1 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
+    if finite and fused_vote_enabled() and outputs.is_cuda and outputs.dtype != torch.float64:
+        from .upsampled_vote_triton import vote_upsampled_fused
+
+        return vote_upsampled_fused(outputs, size, align_corners)
+    result = outputs.new_empty(images, classes, *size, dtype=dtype)
     for image in range(images):
         for rows, strip in bilinear_strips(outputs[:, image], size, align_corners):
             if finite:
@@ -45,6 +51,11 @@ def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) 
             else:
                 result[image, :, rows] = comparable(vote(strip, 1)[0].unsqueeze(0)).squeeze(0)
     return result
+
+
+def fused_vote_enabled() -> bool:
+    """Whether ``FFC_DENSE_FUSED_VOTE=1`` asks for the Triton kernel on CUDA, which is off by default."""
+    return os.environ.get("FFC_DENSE_FUSED_VOTE", "0") == "1"
 
 
 def _write_log_prob(target: Tensor, strip: Tensor) -> None:
