@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRIP_ELEMENTS = 2**20  # of a strip, 4 MiB in fp32; a few rows of 7 outputs x 19 classes x 2048 columns
+STRIP_ELEMENTS = 2**20  # 4 MiB in fp32 for each thread: a few rows of 7 outputs x 19 classes x 2048 columns
+MAX_THREADS = 4  # that get a share of their own
 
 
 def bilinear_strips(
@@ -26,7 +27,7 @@ def bilinear_strips(
         maps: (..., K, h, w), floating point, any number of leading dimensions.
         size: (H, W).
         align_corners: as in ``F.interpolate``.
-        strip_elements: how many numbers a strip may hold; STRIP_ELEMENTS by default.
+        strip_elements: how many numbers a strip may hold; by default STRIP_ELEMENTS for each thread.
 
     Yields:
         rows: slice of the H rows, from top to bottom.
@@ -34,7 +35,9 @@ def bilinear_strips(
     """
     maps = maps.detach()
     leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
-    rows_per_strip = max(1, (strip_elements or STRIP_ELEMENTS) // max(1, leading.numel() * width))
+    if strip_elements is None:
+        strip_elements = STRIP_ELEMENTS * min(torch.get_num_threads(), MAX_THREADS)
+    rows_per_strip = max(1, strip_elements // max(1, leading.numel() * width))
     if rows_per_strip >= height:
         whole = F.interpolate(maps.flatten(0, -4), size, mode="bilinear", align_corners=align_corners)
         yield slice(0, height), whole.view(*leading, *size)

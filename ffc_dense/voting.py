@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-GROUP_ELEMENTS = 2**18  # logits whose ballots are taken at once: what a core's cache holds, and few calls for few boxes
+GROUP_ELEMENTS = 2**18  # logits for each thread whose ballots are taken at once: what a core's cache holds
 
 
 def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ def elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor
         index, label, confidence (..., ...): which output won, the class that it voted for (int64; with K = 1 whether
         its logit is positive) and its confidence (fp32 or fp64).
     """
-    group = max(1, GROUP_ELEMENTS // max(1, outputs[0].numel()))
+    group = max(1, GROUP_ELEMENTS * torch.get_num_threads() // max(1, outputs[0].numel()))
     ballots = [_ballot(logits, class_dim, finite) for logits in outputs.detach().split(group)]
     labels, confidences = map(torch.cat, zip(*ballots, strict=True))
     votes = torch.zeros_like(labels, dtype=torch.uint8 if len(labels) < 256 else torch.int64)

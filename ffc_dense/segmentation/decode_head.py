@@ -39,8 +39,8 @@ class FFCDecodeHead:
 
     Args:
         num_filters, interpolate, test_reduce, eps: see :class:`ffc_dense.FFCLinear`.
-        vote_at: 'prediction' votes at (H, W). 'feature' votes at (h, w) and upsamples the winners: M times less
-            memory, other label maps near boundaries.
+        vote_at: 'prediction' votes at (H, W), a strip of rows at a time. 'feature' votes at (h, w) and upsamples the
+            winners: less work, other label maps near boundaries.
         **kwargs: those of the mmseg head.
 
     Raises:

@@ -38,7 +38,7 @@ def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) 
     outputs = outputs.detach()
     _, images, classes = outputs.shape[:3]
     dtype = outputs.dtype if classes == 1 else torch.promote_types(outputs.dtype, torch.float32)
-    finite = classes > 1 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
+    finite = classes > 1 and outputs.numel() > 0 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
     if finite and fused_vote_enabled() and outputs.is_cuda and outputs.dtype != torch.float64:
         from .upsampled_vote_triton import vote_upsampled_fused
 
