@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+GROUP_ELEMENTS = 2**18  # logits for each thread whose ballots are taken at once: what a core's cache holds
+
 
 def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     """Elect one of M outputs for every sample or pixel and return its logits.
@@ -15,6 +17,8 @@ def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
 
     With a single class (K = 1, a sigmoid follows) an output votes with the sign of its logit (positive: > 0) and its
     confidence is max(p, 1 - p).
+
+    Beside the result, the vote holds a label and a confidence per output and the softmax of one output at a time.
 
     Args:
         outputs: (M, ..., K, ...) logits, the outputs along dimension 0.
@@ -32,25 +36,73 @@ def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     class_dim %= outputs.dim()
     if outputs.shape[0] == 0 or outputs.shape[class_dim] == 0:
         raise ValueError(f"vote needs at least one output and one class, got shape {tuple(outputs.shape)}")
-    per_output = [_ballot(logits, class_dim - 1) for logits in outputs.unbind(0)]
-    labels = torch.stack([label for label, _ in per_output])
-    confidences = torch.stack([confidence for _, confidence in per_output])
-    votes = torch.stack([(labels == label).sum(0) for label in labels])
-    elected = votes == votes.amax(0)
-    index = confidences.masked_fill(~elected, -1.0).argmax(0)
+    index = elect(outputs, class_dim)[0]
     winner = index.unsqueeze(class_dim - 1).unsqueeze(0)
     shape = list(outputs.shape)
     shape[0] = 1
     return outputs.gather(0, winner.expand(shape)).squeeze(0), index
 
 
-def _ballot(logits: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
-    """One output's vote and confidence: (..., K, ...) logits -> int64 label, fp32 or fp64 confidence."""
+def elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The election alone, without the winner's logits. Arguments as in :func:`vote`, ``class_dim`` > 0.
+
+    Args:
+        finite: the caller knows that every logit is finite, which saves a pass over them.
+
+    Returns:
+        index, label, confidence (..., ...): which output won, the class that it voted for (int64; with K = 1 whether
+        its logit is positive) and its confidence (fp32 or fp64).
+    """
+    group = max(1, GROUP_ELEMENTS * torch.get_num_threads() // max(1, outputs[0].numel()))
+    ballots = [_ballot(logits, class_dim, finite) for logits in outputs.detach().split(group)]
+    labels, confidences = map(torch.cat, zip(*ballots, strict=True))
+    votes = torch.zeros_like(labels, dtype=torch.uint8 if len(labels) < 256 else torch.int64)
+    for label in labels:
+        votes += labels == label
+    lacking = votes.amax(0) - votes
+    # The elected keep their confidence, which is in [0, 1]; the others fall below 0.
+    winner = first_maximum(torch.sub(confidences, lacking, alpha=2), 0)[2].long().unsqueeze(0)
+    label, confidence = labels.gather(0, winner).squeeze(0), confidences.gather(0, winner).squeeze(0)
+    return winner.squeeze(0), label.long(), confidence
+
+
+def _ballot(logits: Tensor, class_dim: int, finite: bool) -> tuple[Tensor, Tensor]:
+    """Votes and confidences of some outputs: (..., K, ...) logits -> integer labels, fp32 or fp64 confidences."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if logits.shape[class_dim] == 1:
         logit = logits.squeeze(class_dim)
-        return (logit > 0).long(), logit.abs().sigmoid().nan_to_num(nan=0.0)  # max(p, 1 - p) = sigmoid(|logit|)
-    top, label = logits.max(class_dim, keepdim=True)
+        return (logit > 0).byte(), logit.abs().sigmoid().nan_to_num(nan=0.0)  # max(p, 1 - p) = sigmoid(|logit|)
+    top, below, label = first_maximum(logits if finite else replace_infinite(logits), class_dim)
     # softmax at the maximum; not exp(top - logsumexp), which rounds at the size of the logits and loses small margins
-    confidence = (logits - top).exp().sum(class_dim).reciprocal()
-    return label.squeeze(class_dim), confidence.nan_to_num(nan=0.0)
+    confidence = below.exp_().sum(class_dim).reciprocal()
+    return label, confidence if finite else confidence * (top.abs() < _infinity(top.dtype)).squeeze(class_dim)
+
+
+def first_maximum(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The first maximum of finite values along ``dim``, faster on CPU than ``values.max(dim)``.
+
+    Returns:
+        top: the maximum, with ``dim`` kept at size 1.
+        below: ``values - top``.
+        index: of the first maximum, without ``dim``, of any integer dtype.
+    """
+    top = values.amax(dim, keepdim=True)
+    below = values - top
+    if not values.is_cpu or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return top, below, below.argmax(dim)
+    # torch's argmax on CPU walks along a strided dimension without vector instructions. Reductions have them: a maximum
+    # stands for its place, any other value for its place + size, and the smallest is the first maximum.
+    size = values.shape[dim]
+    places = torch.arange(size, dtype=torch.uint8 if size < 128 else torch.int32)
+    places = places.view([-1] + [1] * (values.dim() - 1 - dim % values.dim()))
+    return top, below, torch.add(places, below.bool().view(torch.uint8), alpha=size).amin(dim)
+
+
+def replace_infinite(values: Tensor) -> Tensor:
+    """Finite values in the order of ``values.max``: NaN (the largest finite number) > +inf (the next) > ... > -inf."""
+    return values.nan_to_num(nan=torch.finfo(values.dtype).max, posinf=_infinity(values.dtype))
+
+
+def _infinity(dtype: torch.dtype) -> float:
+    """The second largest finite number of ``dtype``, which stands for infinity."""
+    return torch.finfo(dtype).max * (1 - torch.finfo(dtype).eps / 2)

@@ -7,10 +7,12 @@ the size that the head upsamples to.
 from contextvars import ContextVar
 
 import torch
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor
 
 from ..layers import FFCConv2d
 from ..voting import vote
+from .upsampled_vote import comparable, vote_upsampled
 
 VOTE_AT = ("prediction", "feature")
 
@@ -37,8 +39,8 @@ class FFCDecodeHead:
 
     Args:
         num_filters, interpolate, test_reduce, eps: see :class:`ffc_dense.FFCLinear`.
-        vote_at: 'prediction' votes at (H, W). 'feature' votes at (h, w) and upsamples the winners: M times less
-            memory, other label maps near boundaries.
+        vote_at: 'prediction' votes at (H, W), a strip of rows at a time. 'feature' votes at (h, w) and upsamples the
+            winners: less work, other label maps near boundaries.
         **kwargs: those of the mmseg head.
 
     Raises:
@@ -122,26 +124,20 @@ class FFCDecodeHead:
         if not self._votes():
             return super().predict_by_feat(seg_logits, batch_img_metas)
         if _predicting.get() is not self:
-            return super().predict_by_feat(_comparable(seg_logits), batch_img_metas)
-        outputs = super().predict_by_feat(seg_logits, batch_img_metas).unflatten(0, (self.conv_seg.num_outputs, -1))
-        winners, _ = vote(outputs, -3)
-        del outputs  # M maps of the size of the prediction
-        return _comparable(winners)
+            return super().predict_by_feat(comparable(seg_logits), batch_img_metas)
+        if not self._can_strip(seg_logits):
+            outputs = super().predict_by_feat(seg_logits, batch_img_metas).unflatten(0, (self.conv_seg.num_outputs, -1))
+            return comparable(vote(outputs, -3)[0])
+        # The head tells the size on a map without data.
+        shape = super().predict_by_feat(seg_logits[:1, :1].to("meta"), batch_img_metas).shape
+        return vote_upsampled(seg_logits.unflatten(0, (self.conv_seg.num_outputs, -1)), shape[2:], self.align_corners)
+
+    def _can_strip(self, seg_logits: Tensor) -> bool:
+        """Whether the prediction is mmseg's plain upsampling and nobody differentiates, compiles or traces it."""
+        stock = super().predict_by_feat.__func__ is BaseDecodeHead.predict_by_feat
+        differentiated = torch.is_grad_enabled() and seg_logits.requires_grad
+        return stock and not (differentiated or torch.compiler.is_compiling() or torch.jit.is_tracing())
 
     def _votes(self) -> bool:
         layer = self.conv_seg
         return layer.num_filters > 0 and layer.test_reduce == "vote" and not layer.training
-
-
-def _comparable(winners: Tensor) -> Tensor:
-    """Logits (N, K, ...) of different outputs -> log-probabilities, at least fp32; K = 1 stays as it is.
-
-    The winner's class is raised by one or two units in the last place: subtracting log(sum(exp)) can round it onto
-    another class, and then argmax would not give the label that was elected.
-    """
-    if winners.shape[1] == 1:
-        return winners
-    log_prob = winners.log_softmax(1, torch.promote_types(winners.dtype, torch.float32))
-    label = winners.argmax(1, keepdim=True)
-    raised = log_prob.gather(1, label) * (1 - torch.finfo(log_prob.dtype).eps)  # log-probabilities are negative
-    return log_prob.scatter(1, label, raised)
