@@ -7,6 +7,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from .filtering import FeatureFilter, interpolate_outputs, mean_feature
+from .ops.dispatch import fast_mean
 from .voting import vote
 
 
@@ -49,11 +50,18 @@ class _FFCClassifier:
         if not self.filters:
             return super().forward(x)
         if self.training or self.test_reduce == "mean":
-            return super().forward(mean_feature(self.filters(x, self._feature_dim), self.interpolate).to(x.dtype))
+            return self._mean(x)
         outputs = self.outputs(x)
         if self.test_reduce == "vote":
             return vote(outputs, self._feature_dim)[0]
         return outputs[int(self.test_reduce.removeprefix("out")) - 1]
+
+    def _mean(self, x: Tensor) -> Tensor:
+        self.filters.check_input(x, self._feature_dim)
+        mean = fast_mean(x, self.weight, self.bias, self.filters, self.interpolate, self._feature_dim)
+        if mean is not None:
+            return mean
+        return super().forward(mean_feature(self.filters(x, self._feature_dim), self.interpolate).to(x.dtype))
 
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
