@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .blocks import PADDING, as_positions, block_size, blocks, empty_for, load
-from .chain import ChainGradient, Filter, run_filters, weighted_sum
+from .blocks import PADDING, as_positions, block_size, blocks, empty_for, load, store
+from .chain import ChainGradient, Filter, run_filters, surely_within_range, weighted_sum
 from .composite import composite_mean
 
 
@@ -46,7 +46,14 @@ class _BlockedMean(Function):
         ctx.save_for_backward(x, weight, bias, *affine)
         ctx.eps, ctx.weights, ctx.dim = eps, weights, dim
         with torch.autocast(x.device.type, enabled=False):
-            result, ctx.scaled = _forward(x, weight, bias, _filters(x, affine, eps), weights, dim)
+            filters = _filters(x, affine, eps)
+            # Huge features are rare. Only on the CPU it is worth a look whether there are any: elsewhere the look
+            # would stop the queue, and the features are always scaled.
+            ctx.scaled = x.device.type != "cpu"
+            result, statistics = _forward(x, weight, bias, filters, weights, dim, ctx.scaled)
+            if not (ctx.scaled or surely_within_range(statistics, x.shape[dim])):
+                ctx.scaled = True
+                result, _ = _forward(x, weight, bias, filters, weights, dim, ctx.scaled)
         return result
 
     @staticmethod
@@ -76,78 +83,57 @@ def _filters(x: Tensor, affine, eps: list[float]) -> list[Filter]:
     return [Filter(weight.detach().to(dtype), bias.detach().to(dtype), value) for weight, bias, value in pairs]
 
 
-def _workspace(x: Tensor, filters: list[Filter], dim: int, num_classes: int):
-    """Block size, and a function that gives room for the n + 1 stages of m positions."""
-    features, dtype = x.shape[dim], filters[0].weight.dtype
-    size = block_size(x, features, num_classes, dtype.itemsize)
-    count = len(filters) + 1
-    room = torch.empty(count * min(size, x.numel() // features) * features, dtype=dtype, device=x.device)
-    return size, lambda positions: room[: count * positions * features].view(count, positions, features)
-
-
-def _forward(x, weight, bias, filters, weights, dim):
-    num_classes = len(weight)
+def _forward(x, weight, bias, filters, weights, dim, scaled):
+    """The result, and of every block the mean and reciprocal deviation that the first filter met: (m, 1) each."""
+    dtype, num_classes = filters[0].weight.dtype, len(weight)
     result = empty_for(x, dim, num_classes, weight.dtype)
     source, target = as_positions(x, dim), as_positions(result, dim)
-    size, room = _workspace(x, filters, dim, num_classes)
-    shares = torch.tensor(weights, dtype=filters[0].weight.dtype, device=x.device)
-    # Whether a feature is huge is worth a look on the CPU only: elsewhere it would stop the queue.
-    check = None if x.device.type == "cpu" else True
-    any_scaled = False
-    for images, positions in blocks(source, size):
-        block = source[images, positions]
-        stages = room(block.shape[0] * block.shape[1])
-        load(block, stages[0])
-        _, scaled = run_filters(stages, filters, check)
-        any_scaled |= scaled
-        total = weighted_sum(stages, shares, out=torch.empty_like(stages[0])).to(weight.dtype)
-        logits = torch.nn.functional.linear(total, weight, bias)
-        target[images, positions].copy_(logits.view(*block.shape[:2], num_classes))
-    return result, any_scaled
+    columns = weight.t().contiguous()  # the product is faster with it on small blocks
+    statistics = []
+    for at in blocks(source, block_size(x, x.shape[dim], num_classes, dtype.itemsize)):
+        first = load(source[at], dtype)
+        chain = run_filters(first, filters, scaled)
+        statistics.append((chain[0].mean, chain[0].rstd))
+        total = weighted_sum(first, chain, weights).to(weight.dtype)
+        store(total @ columns if bias is None else torch.addmm(bias, total, columns), target[at])
+    return result, statistics
 
 
 def _backward(ctx, grad, x, weight, bias, filters, needed):
     dim, weights = ctx.dim, ctx.weights
-    dtype, num_classes = filters[0].weight.dtype, len(weight)
-    x_needed, weight_needed, bias_needed = needed[:3]
-    grad_x = empty_for(x, dim, x.shape[dim], x.dtype) if x_needed else None
+    dtype, num_classes, features = filters[0].weight.dtype, len(weight), x.shape[ctx.dim]
+    x_needed, weight_needed, bias_needed, *affine_needed = needed
+    grad_x = empty_for(x, dim, features, x.dtype) if x_needed else None
     grad_weight = torch.zeros(weight.shape, dtype=dtype, device=x.device)
-    chain = ChainGradient(filters, weights, x_needed, any(needed[3:]))
-    source, gradient = as_positions(x, dim), as_positions(grad, dim)
+    gradient = ChainGradient(filters, weights, x_needed, any(affine_needed))
+    source, incoming = as_positions(x, dim), as_positions(grad, dim)
     target = as_positions(grad_x, dim) if x_needed else None
-    size, room = _workspace(x, filters, dim, num_classes)
-    shares = torch.tensor(weights, dtype=dtype, device=x.device)
-    scaled_weight = weight * weights[-1]
-    for images, positions in blocks(source, size):
-        block = source[images, positions]
-        m = block.shape[0] * block.shape[1]
-        stages = room(m)
-        load(block, stages[0])
-        trace, _ = run_filters(stages, filters, ctx.scaled)
-        incoming = torch.empty(m, num_classes, dtype=weight.dtype, device=x.device)
-        load(gradient[images, positions], incoming)
+    last_weight = weight * weights[-1]
+    for at in blocks(source, block_size(x, features, num_classes, dtype.itemsize)):
+        first = load(source[at], dtype)
+        chain = run_filters(first, filters, ctx.scaled)
+        logits = load(incoming[at], weight.dtype)
         if weight_needed:
-            total = weighted_sum(stages, shares, out=torch.empty_like(stages[0])).to(weight.dtype)
+            total = weighted_sum(first, chain, weights)
             if weight.dtype == dtype:
-                grad_weight.addmm_(incoming.t(), total)
+                grad_weight.addmm_(logits.t(), total)
             else:
-                grad_weight += incoming.t() @ total
-        if not (x_needed or chain.affine_needed):
+                grad_weight += logits.t() @ total.to(weight.dtype)
+        if not (x_needed or gradient.affine_needed):
             continue
-        last = (incoming @ scaled_weight).to(dtype)
+        last = (logits @ last_weight).to(dtype)
         if not x_needed:
-            chain.run(stages, trace, ctx.scaled, last, None)
+            gradient.run(first, chain, ctx.scaled, last, None)
         elif target.stride(2) == 1:
-            chain.run(stages, trace, ctx.scaled, last, target[images, positions])
+            gradient.run(first, chain, ctx.scaled, last, target[at])
         else:
-            features = last.shape[1]
-            out = last.new_empty(*block.shape[:2], features + PADDING)[..., :features]
-            chain.run(stages, trace, ctx.scaled, last, out)
-            target[images, positions].copy_(out)
-    affine = [tensor for pair in zip(chain.weights, chain.biases, strict=True) for tensor in pair]
+            out = last.new_empty(len(last), features + PADDING)[:, :features]
+            gradient.run(first, chain, ctx.scaled, last, out)
+            store(out, target[at])
+    affine = gradient.affine() if gradient.affine_needed else [None] * len(affine_needed)
     return [
         grad_x,
         grad_weight.to(weight.dtype) if weight_needed else None,
-        gradient.sum((0, 1)).to(bias.dtype) if bias_needed else None,
-        *(tensor if need else None for tensor, need in zip(affine, needed[3:], strict=True)),
+        incoming.sum((0, 1)).to(bias.dtype) if bias_needed else None,
+        *(tensor if need else None for tensor, need in zip(affine, affine_needed, strict=True)),
     ]

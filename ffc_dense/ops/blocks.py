@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = {"cpu": 512 * 1024}  # of one stage of a block: a handful of them stay in a core's second-level cache
+CPU_BLOCK_BYTES = 512 * 1024  # per thread, of one stage of a block: a few stages stay in a core's second-level cache
 OTHER_BLOCK_BYTES = 64 * 1024 * 1024  # elsewhere a block bounds the memory and must keep the device busy
 PADDING = 16  # numbers; rows that lie a power of two apart would share few cache lines while they are transposed
 
@@ -19,8 +19,6 @@ def as_positions(x: Tensor, dim: int) -> Tensor:
     """(..., C) or (N, C, H, W), with the features along ``dim`` -> (N, P, C); a view wherever the strides allow it."""
     if dim == -1:
         return x.reshape(1, -1, x.shape[-1])
-    if is_channels_last(x, dim):
-        return x.permute(0, 2, 3, 1).reshape(1, -1, x.shape[1])
     return x.flatten(2).transpose(1, 2)
 
 
@@ -34,7 +32,8 @@ def empty_for(x: Tensor, dim: int, features: int, dtype: torch.dtype) -> Tensor:
 
 def block_size(x: Tensor, num_features: int, num_classes: int, itemsize: int) -> int:
     """Positions per block. A wide classifier gets at least K of them, else reading its weight would dominate."""
-    return max(BLOCK_BYTES.get(x.device.type, OTHER_BLOCK_BYTES) // (itemsize * num_features), num_classes, 1)
+    room = CPU_BLOCK_BYTES * torch.get_num_threads() if x.device.type == "cpu" else OTHER_BLOCK_BYTES
+    return max(room // (itemsize * num_features), num_classes, 1)
 
 
 def blocks(positions: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
@@ -48,12 +47,19 @@ def blocks(positions: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
             yield slice(n, min(n + step, images)), slice(p, min(p + size, per_image))
 
 
-def load(block: Tensor, into: Tensor) -> None:
-    """Copy a block (n, p, C) of any strides and dtype into the rows ``into`` (m, C)."""
-    rows = into.view(block.shape)
+def load(block: Tensor, dtype: torch.dtype) -> Tensor:
+    """A block (n, p, C) of any strides and dtype -> rows (m, C) of ``dtype``, contiguous; a view if it is that."""
+    features = block.shape[2]
+    if block.dtype == dtype and block.is_contiguous():
+        return block.view(-1, features)
     stride = block.stride(2) * block.element_size()
-    if block.stride(1) == 1 and stride % 1024 == 0 and block.shape[2] > 1:
-        n, p, features = block.shape
-        padded = block.new_empty(n, features, p + PADDING)[..., :p].transpose(1, 2)
+    if block.stride(1) == 1 and stride % 1024 == 0 and features > 1:
+        padded = block.new_empty(block.shape[0], features, block.shape[1] + PADDING)[..., :-PADDING].transpose(1, 2)
         block = padded.copy_(block)
-    rows.copy_(block)
+    rows = block.new_empty(block.shape, dtype=dtype)
+    return rows.copy_(block).view(-1, features)
+
+
+def store(rows: Tensor, block: Tensor) -> None:
+    """Copy rows (m, C), contiguous but for their row stride, into a block (n, p, C) of any strides and dtype."""
+    block.copy_(rows.unflatten(0, block.shape[:2]))

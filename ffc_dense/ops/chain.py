@@ -21,56 +21,48 @@ class Filter:
 
 
 @dataclass
-class Normalized:
-    """What the backward pass of one LayerNorm needs: its input (m, C), mean (m, 1), reciprocal deviation (m, 1)."""
+class Filtered:
+    """One filter's input (m, C), mean (m, 1) and reciprocal deviation (m, 1) of it, and the stage that came out."""
 
     input: Tensor
     mean: Tensor
     rstd: Tensor
+    stage: Tensor
 
 
-def run_filters(stages: Tensor, filters: list[Filter], scaled: bool | None = None) -> tuple[list[Normalized], bool]:
-    """Fill stages[1:] from stages[0].
+def run_filters(first: Tensor, filters: list[Filter], scaled: bool) -> list[Filtered]:
+    """Stages F_1 ... F_n of the rows ``first`` (m, C), one entry per filter.
 
     Args:
-        stages: (n + 1, m, C); stages[0] holds F_0.
-        scaled: whether features beyond the range are scaled down first. None: find out from their statistics, which
-            costs no pass over the features, but on an accelerator a synchronisation.
-
-    Returns:
-        One entry per filter, and whether features were scaled.
+        scaled: whether features beyond the range are scaled down before the first filter.
     """
-    feature = stages[0]
-    trace = []
-    for stage, norm in zip(stages[1:], filters, strict=True):
-        if scaled and not trace:
-            feature = within_range(feature)
-        out, mean, rstd = _layer_norm(feature, norm)
-        if scaled is None:
-            scaled = not _surely_within_range(mean, rstd, feature.shape[-1])
-            if scaled:
-                feature = within_range(feature)
-                out, mean, rstd = _layer_norm(feature, norm)
-        torch.clamp_min(out, 0, out=stage)
-        trace.append(Normalized(feature, mean, rstd))
-        feature = stage
-    return trace, bool(scaled)
+    chain = [_filter(within_range(first) if scaled else first, filters[0])]
+    for norm in filters[1:]:
+        chain.append(_filter(chain[-1].stage, norm))
+    return chain
 
 
-def weighted_sum(stages: Tensor, weights: Tensor, out: Tensor) -> Tensor:
-    """sum_i weights[i] * stages[i] into ``out`` (m, C), reading every stage once."""
-    torch.mv(stages.view(len(stages), -1).t(), weights, out=out.view(-1))
-    return out
+def weighted_sum(first: Tensor, chain: list[Filtered], weights: list[float]) -> Tensor:
+    """The sum of F_0 = ``first`` and the stages of ``chain``, each times its weight: (m, C)."""
+    total = first * weights[0]
+    for filtered, weight in zip(chain, weights[1:], strict=True):
+        total.add_(filtered.stage, alpha=weight)
+    return total
 
 
-def _layer_norm(feature: Tensor, norm: Filter) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.native_layer_norm(feature, (feature.shape[-1],), norm.weight, norm.bias, norm.eps)
+def _filter(feature: Tensor, norm: Filter) -> Filtered:
+    out, mean, rstd = torch.native_layer_norm(feature, feature.shape[-1:], norm.weight, norm.bias, norm.eps)
+    return Filtered(feature, mean, rstd, out.relu_())
 
 
-def _surely_within_range(mean: Tensor, rstd: Tensor, num_features: int) -> bool:
-    # No |x| exceeds |mean| + deviation * sqrt(C). Not-a-number, from statistics that overflowed, compares as False.
-    bound = mean.abs() + num_features**0.5 / rstd
-    return bool(bound.max() <= HUGE)
+def surely_within_range(statistics: list[tuple[Tensor, Tensor]], num_features: int) -> bool:
+    """Whether the first filter's (mean, reciprocal deviation) of every block say that no feature exceeds the range.
+
+    It costs no pass over the features: no |x| exceeds |mean| + deviation * sqrt(C).
+    """
+    mean, rstd = (torch.cat(values) for values in zip(*statistics, strict=True))
+    # Statistics that overflowed are not numbers, and compare as False.
+    return bool((mean.abs() + num_features**0.5 / rstd).max() <= HUGE)
 
 
 class ChainGradient:
@@ -87,32 +79,36 @@ class ChainGradient:
         self.relative = [weight / weights[-1] for weight in weights]
         self.input_needed = input_needed
         self.affine_needed = affine_needed
-        self.weights = [torch.zeros_like(norm.weight) for norm in filters]
-        self.biases = [torch.zeros_like(norm.bias) for norm in filters]
+        self._affine = []  # per block and filter, from the last filter to the first: gradients of weight and bias
 
-    def run(self, stages: Tensor, trace: list[Normalized], scaled: bool, last: Tensor, out: Tensor | None) -> None:
+    def run(self, first: Tensor, chain: list[Filtered], scaled: bool, last: Tensor, out: Tensor | None) -> None:
         """One block.
 
         Args:
-            stages, trace, scaled: of :func:`run_filters`.
+            first, chain, scaled: of :func:`run_filters`.
             last: (m, C) what F_n receives from the weighted sum: its gradient times the last weight. Is kept.
             out: takes the gradient of F_0, any shape with m * C elements and the features last; None if not needed.
         """
-        incoming = last
+        below = last
         for i in reversed(range(len(self.filters))):
-            norm, seen = self.filters[i], trace[i]
-            through = torch.empty_like(last) if incoming is last else incoming
-            torch.ops.aten.threshold_backward.grad_input(incoming, stages[i + 1], 0, grad_input=through)
+            norm, seen = self.filters[i], chain[i]
+            incoming = torch.empty_like(last) if below is last else below
+            torch.ops.aten.threshold_backward.grad_input(below, seen.stage, 0, grad_input=incoming)
             needed = [i > 0 or self.input_needed, self.affine_needed, self.affine_needed]
             below, weight, bias = torch.ops.aten.native_layer_norm_backward(
-                through, seen.input, (last.shape[-1],), seen.mean, seen.rstd, norm.weight, norm.bias, needed
+                incoming, seen.input, (last.shape[-1],), seen.mean, seen.rstd, norm.weight, norm.bias, needed
             )
             if self.affine_needed:
-                self.weights[i] += weight
-                self.biases[i] += bias
+                self._affine += [weight, bias]
             if i > 0:
-                incoming = below.add_(last, alpha=self.relative[i])
-            elif self.input_needed:
-                if scaled:
-                    below = below / range_scale(stages[0])
-                torch.add(below.view(out.shape), last.view(out.shape), alpha=self.relative[0], out=out)
+                below.add_(last, alpha=self.relative[i])
+        if self.input_needed:
+            if scaled:
+                below = below / range_scale(first)
+            torch.add(below.view(out.shape), last.view(out.shape), alpha=self.relative[0], out=out)
+
+    def affine(self) -> list[Tensor]:
+        """The gradients of [weight_1, bias_1, weight_2, ...], summed over the blocks, each (C,)."""
+        count = 2 * len(self.filters)
+        total = torch.stack(self._affine).unflatten(0, (-1, count)).sum(0)
+        return [total[count - 2 - i + 2 * (i % 2)] for i in range(count)]
