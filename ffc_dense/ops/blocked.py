@@ -1,80 +1,27 @@
-"""The mean of all outputs of an FFC layer, computed block by block and recomputed in backward.
+"""The mean of all outputs in plain PyTorch, block by block: a form of :mod:`ffc_dense.ops.recomputed`.
 
-Shape shorthand as in ``ops/__init__.py``.
+Each block of positions passes filters, weighted sum and classifier while it lies in the cache. Arguments as of
+:func:`ffc_dense.ops.recomputed.recomputed_mean`, shape shorthand as in ``ops/__init__.py``.
 """
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from .blocks import PADDING, as_positions, block_size, blocks, empty_for, load, store
 from .chain import ChainGradient, Filter, run_filters, surely_within_range, weighted_sum
-from .composite import composite_mean
 
 
-def blocked_mean(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    affine: list[Tensor],
-    eps: list[float],
-    weights: list[float],
-    dim: int,
-) -> Tensor:
-    """Classify the weighted sum of the stages of ``x``; keeps ``x`` alone for backward.
-
-    Identical to :func:`ffc_dense.ops.composite.composite_mean` up to rounding, except that each block of positions
-    passes filters, sum and classifier while it lies in the cache, and that backward runs the filters again.
-
-    Args:
-        x: (..., C) with ``dim`` -1 or (N, C, H, W) with ``dim`` -3; any strides; at least one element.
-        weight: (K, C) in the dtype of the result.
-        bias: (K,) or None.
-        affine: the filters' weights and biases, each (C,): [weight_1, bias_1, weight_2, ...]; n >= 1.
-        eps: of each filter.
-        weights: of the n + 1 stages.
-
-    Returns:
-        (..., K) or (N, K, H, W), of the dtype of ``weight``.
-    """
-    return _BlockedMean.apply(x, weight, bias, eps, weights, dim, *affine)
-
-
-class _BlockedMean(Function):
-    @staticmethod
-    def forward(ctx, x, weight, bias, eps, weights, dim, *affine):
-        ctx.save_for_backward(x, weight, bias, *affine)
-        ctx.eps, ctx.weights, ctx.dim = eps, weights, dim
-        with torch.autocast(x.device.type, enabled=False):
-            filters = _filters(x, affine, eps)
-            # Huge features are rare. Only on the CPU it is worth a look whether there are any: elsewhere the look
-            # would stop the queue, and the features are always scaled.
-            ctx.scaled = x.device.type != "cpu"
-            result, statistics = _forward(x, weight, bias, filters, weights, dim, ctx.scaled)
-            if not (ctx.scaled or surely_within_range(statistics, x.shape[dim])):
-                ctx.scaled = True
-                result, _ = _forward(x, weight, bias, filters, weights, dim, ctx.scaled)
-        return result
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight, bias, *affine = ctx.saved_tensors
-        needed = [*ctx.needs_input_grad[:3], *ctx.needs_input_grad[6:]]
-        if torch.is_grad_enabled():  # create_graph=True: the composite form can be differentiated again
-            found = _differentiable_backward(ctx, grad, [x, weight, bias, *affine], needed)
-        else:
-            with torch.autocast(x.device.type, enabled=False):
-                filters = _filters(x, affine, ctx.eps)
-                found = _backward(ctx, grad, x, weight, bias, filters, needed)
-        return (*found[:3], None, None, None, *found[3:])
-
-
-def _differentiable_backward(ctx, grad, tensors, needed):
-    x, weight, bias, *affine = tensors
-    result = composite_mean(x, weight, bias, affine, ctx.eps, ctx.weights, ctx.dim)
-    wanted = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(result, wanted, grad, create_graph=True))
-    return [next(found) if need else None for need in needed]
+def forward(x, weight, bias, affine, eps, weights, dim) -> tuple[Tensor, bool, list[Tensor]]:
+    """The result, whether features beyond the range had to be scaled down, and no statistics to keep."""
+    filters = _filters(x, affine, eps)
+    # Huge features are rare. Only on the CPU it is worth a look whether there are any: elsewhere the look would stop
+    # the queue, and the features are always scaled.
+    scaled = x.device.type != "cpu"
+    result, seen = _forward(x, weight, bias, filters, weights, dim, scaled)
+    if not (scaled or surely_within_range(seen, x.shape[dim])):
+        scaled = True
+        result, _ = _forward(x, weight, bias, filters, weights, dim, scaled)
+    return result, scaled, []
 
 
 def _filters(x: Tensor, affine, eps: list[float]) -> list[Filter]:
@@ -99,9 +46,10 @@ def _forward(x, weight, bias, filters, weights, dim, scaled):
     return result, statistics
 
 
-def _backward(ctx, grad, x, weight, bias, filters, needed):
-    dim, weights = ctx.dim, ctx.weights
-    dtype, num_classes, features = filters[0].weight.dtype, len(weight), x.shape[ctx.dim]
+def backward(grad, x, weight, bias, affine, eps, weights, dim, scaled, statistics, needed) -> list[Tensor | None]:
+    """Gradients of x, weight, bias and each of ``affine`` where ``needed``; ``scaled`` as of :func:`forward`."""
+    filters = _filters(x, affine, eps)
+    dtype, num_classes, features = filters[0].weight.dtype, len(weight), x.shape[dim]
     x_needed, weight_needed, bias_needed, *affine_needed = needed
     grad_x = empty_for(x, dim, features, x.dtype) if x_needed else None
     grad_weight = torch.zeros(weight.shape, dtype=dtype, device=x.device)
@@ -111,7 +59,7 @@ def _backward(ctx, grad, x, weight, bias, filters, needed):
     last_weight = weight * weights[-1]
     for at in blocks(source, block_size(x, features, num_classes, dtype.itemsize)):
         first = load(source[at], dtype)
-        chain = run_filters(first, filters, ctx.scaled)
+        chain = run_filters(first, filters, scaled)
         logits = load(incoming[at], weight.dtype)
         if weight_needed:
             total = weighted_sum(first, chain, weights)
@@ -123,12 +71,12 @@ def _backward(ctx, grad, x, weight, bias, filters, needed):
             continue
         last = (logits @ last_weight).to(dtype)
         if not x_needed:
-            gradient.run(first, chain, ctx.scaled, last, None)
+            gradient.run(first, chain, scaled, last, None)
         elif target.stride(2) == 1:
-            gradient.run(first, chain, ctx.scaled, last, target[at])
+            gradient.run(first, chain, scaled, last, target[at])
         else:
             out = last.new_empty(len(last), features + PADDING)[:, :features]
-            gradient.run(first, chain, ctx.scaled, last, out)
+            gradient.run(first, chain, scaled, last, out)
             store(out, target[at])
     affine = gradient.affine() if gradient.affine_needed else [None] * len(affine_needed)
     return [

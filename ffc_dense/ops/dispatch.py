@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ..filtering import FeatureFilter, stage_weights
+from . import blocked
 from .backend import get_backend
-from .blocked import blocked_mean
+from .recomputed import recomputed_mean
 from .triton_support import is_interpreted
 
 SMALL = 64 * 1024  # elements of the input below which blocks save nothing and the composite form is as fast
@@ -46,12 +47,10 @@ def fast_mean(
         stage_weights(len(filters), interpolate),
         dim,
     )
+    form = blocked
     if backend == "triton":
-        from .triton_mean import triton_mean  # imports Triton
-
-        result = triton_mean(*arguments)
-    else:
-        result = blocked_mean(*arguments)
+        from . import triton_mean as form  # imports Triton
+    result = recomputed_mean(form, *arguments)
     return result[0] if dim == -3 and x.dim() == 3 else result
 
 
