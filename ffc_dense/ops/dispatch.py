@@ -8,7 +8,7 @@ from ..filtering import FeatureFilter, stage_weights
 from . import blocked
 from .backend import get_backend
 from .recomputed import recomputed_mean
-from .triton_support import is_interpreted
+from .triton_support import MAX_FEATURES, is_interpreted
 
 SMALL = 64 * 1024  # elements of the input below which blocks save nothing and the composite form is as fast
 _PLAIN = (Tensor, nn.Parameter)
@@ -64,7 +64,7 @@ def _choose(x: Tensor, parameters: list[Tensor], filters: FeatureFilter, dim: in
     if type(filters) is not FeatureFilter or filters._forward_hooks or filters._forward_pre_hooks:
         return "composite"
     if backend == "triton" and (x.is_cuda or (is_interpreted() and x.device.type == "cpu")):
-        return "composite" if x.dtype == torch.float64 else "triton"
+        return "triton" if x.dtype != torch.float64 and x.shape[dim] <= MAX_FEATURES else "composite"
     if x.device.type == "meta":
         return "composite"
     if backend != "blocked" and (x.device.type != "cpu" or x.numel() < SMALL):

@@ -5,6 +5,8 @@ import os
 
 import torch
 
+MAX_FEATURES = 4096  # C that a program can hold in its registers
+
 
 def is_interpreted() -> bool:
     """Whether Triton interprets its kernels on the CPU (TRITON_INTERPRET=1), slowly, for tests."""
