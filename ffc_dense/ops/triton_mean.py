@@ -13,7 +13,7 @@ from torch import Tensor
 from .blocks import as_positions, empty_for
 from .triton_kernels import backward_kernel, forward_kernel
 
-TILE = 16 * 1024  # numbers per tile of a map, whose neighbouring positions must be read together
+TILE = 8 * 1024  # numbers per tile of a map, whose neighbouring positions must be read together; twice as many spill
 MAX_PROGRAMS = 512  # each has its own sums of the filters' gradients
 
 
@@ -73,7 +73,8 @@ def _tile(source: Tensor) -> dict[str, int]:
     block_c = 1 << (features - 1).bit_length()
     # Features side by side: one position is a whole read. Positions side by side: as many as the registers hold.
     block_p = max(1, 1024 // block_c) if source.stride(2) == 1 else max(4, min(64, TILE // block_c))
-    return {"C": features, "BLOCK_P": block_p, "BLOCK_C": block_c}
+    warps = max(4, min(16, block_p * block_c // 1024))
+    return {"C": features, "BLOCK_P": block_p, "BLOCK_C": block_c, "num_warps": warps}
 
 
 def _programs(count: int, block_p: int) -> int:
