@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .blocks import PADDING, as_positions, block_size, blocks, empty_for, load, store
-from .chain import ChainGradient, Filter, run_filters, surely_within_range, weighted_sum
+from .chain import ChainGradient, Filter, run_filters, surely_within_range
 
 
 def forward(x, weight, bias, affine, eps, weights, dim) -> tuple[Tensor, bool, list[Tensor]]:
@@ -39,9 +39,9 @@ def _forward(x, weight, bias, filters, weights, dim, scaled):
     statistics = []
     for at in blocks(source, block_size(x, x.shape[dim], num_classes, dtype.itemsize)):
         first = load(source[at], dtype)
-        chain = run_filters(first, filters, scaled)
+        total, chain = run_filters(first, filters, weights, scaled, keep=False)
         statistics.append((chain[0].mean, chain[0].rstd))
-        total = weighted_sum(first, chain, weights).to(weight.dtype)
+        total = total.to(weight.dtype)
         store(total @ columns if bias is None else torch.addmm(bias, total, columns), target[at])
     return result, statistics
 
@@ -59,14 +59,14 @@ def backward(grad, x, weight, bias, affine, eps, weights, dim, scaled, statistic
     last_weight = weight * weights[-1]
     for at in blocks(source, block_size(x, features, num_classes, dtype.itemsize)):
         first = load(source[at], dtype)
-        chain = run_filters(first, filters, scaled)
+        total, chain = run_filters(first, filters, weights, scaled, keep=True)
         logits = load(incoming[at], weight.dtype)
         if weight_needed:
-            total = weighted_sum(first, chain, weights)
             if weight.dtype == dtype:
                 grad_weight.addmm_(logits.t(), total)
             else:
                 grad_weight += logits.t() @ total.to(weight.dtype)
+        del total
         if not (x_needed or gradient.affine_needed):
             continue
         last = (logits @ last_weight).to(dtype)

@@ -31,9 +31,9 @@ def empty_for(x: Tensor, dim: int, features: int, dtype: torch.dtype) -> Tensor:
 
 
 def block_size(x: Tensor, num_features: int, num_classes: int, itemsize: int) -> int:
-    """Positions per block. A wide classifier gets at least K of them, else reading its weight would dominate."""
+    """Positions per block. A wide classifier gets at least K / 2 of them, else reading its weight would dominate."""
     room = CPU_BLOCK_BYTES * torch.get_num_threads() if x.device.type == "cpu" else OTHER_BLOCK_BYTES
-    return max(room // (itemsize * num_features), num_classes, 1)
+    return max(room // (itemsize * num_features), num_classes // 2, 1)
 
 
 def blocks(positions: Tensor, size: int) -> Iterator[tuple[slice, slice]]:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..filtering import HUGE, range_scale, within_range
 
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
+_layer_norm_backward = torch.ops.aten.native_layer_norm_backward.default
+
 
 @dataclass
 class Filter:
@@ -24,30 +27,37 @@ class Filter:
 class Filtered:
     """One filter's input (m, C), mean (m, 1) and reciprocal deviation (m, 1) of it, and the stage that came out."""
 
-    input: Tensor
+    input: Tensor | None
     mean: Tensor
     rstd: Tensor
-    stage: Tensor
+    stage: Tensor | None
 
 
-def run_filters(first: Tensor, filters: list[Filter], scaled: bool) -> list[Filtered]:
-    """Stages F_1 ... F_n of the rows ``first`` (m, C), one entry per filter.
+def run_filters(
+    first: Tensor, filters: list[Filter], weights: list[float], scaled: bool, keep: bool
+) -> tuple[Tensor, list[Filtered]]:
+    """The weighted sum of the stages of the rows ``first`` (m, C), each added while it lies in the cache.
 
     Args:
+        weights: of the n + 1 stages.
         scaled: whether features beyond the range are scaled down before the first filter.
+        keep: whether all filters are wanted; else what only they need is given free at once.
+
+    Returns:
+        The sum (m, C), and one entry per filter, or that of the first one alone without its stage.
     """
-    chain = [_filter(within_range(first) if scaled else first, filters[0])]
-    for norm in filters[1:]:
-        chain.append(_filter(chain[-1].stage, norm))
-    return chain
-
-
-def weighted_sum(first: Tensor, chain: list[Filtered], weights: list[float]) -> Tensor:
-    """The sum of F_0 = ``first`` and the stages of ``chain``, each times its weight: (m, C)."""
     total = first * weights[0]
-    for filtered, weight in zip(chain, weights[1:], strict=True):
-        total.add_(filtered.stage, alpha=weight)
-    return total
+    feature = within_range(first) if scaled else first
+    chain = []
+    for norm, weight in zip(filters, weights[1:], strict=True):
+        filtered = _filter(feature, norm)
+        feature = filtered.stage
+        total.add_(feature, alpha=weight)
+        if keep:
+            chain.append(filtered)
+        elif not chain:
+            chain.append(Filtered(None, filtered.mean, filtered.rstd, None))
+    return total, chain
 
 
 def _filter(feature: Tensor, norm: Filter) -> Filtered:
@@ -82,7 +92,7 @@ class ChainGradient:
         self._affine = []  # per block and filter, from the last filter to the first: gradients of weight and bias
 
     def run(self, first: Tensor, chain: list[Filtered], scaled: bool, last: Tensor, out: Tensor | None) -> None:
-        """One block.
+        """One block. Uses up ``chain``, so that memory that still lies in the cache is free for the next step.
 
         Args:
             first, chain, scaled: of :func:`run_filters`.
@@ -91,12 +101,12 @@ class ChainGradient:
         """
         below = last
         for i in reversed(range(len(self.filters))):
-            norm, seen = self.filters[i], chain[i]
-            incoming = torch.empty_like(last) if below is last else below
-            torch.ops.aten.threshold_backward.grad_input(below, seen.stage, 0, grad_input=incoming)
+            norm, seen = self.filters[i], chain.pop()
+            # The stage has done its work when its sign is known: its place takes the gradient behind the ReLU.
+            _relu_backward(below, seen.stage, 0, grad_input=seen.stage)
             needed = [i > 0 or self.input_needed, self.affine_needed, self.affine_needed]
-            below, weight, bias = torch.ops.aten.native_layer_norm_backward(
-                incoming, seen.input, (last.shape[-1],), seen.mean, seen.rstd, norm.weight, norm.bias, needed
+            below, weight, bias = _layer_norm_backward(
+                seen.stage, seen.input, last.shape[-1:], seen.mean, seen.rstd, norm.weight, norm.bias, needed
             )
             if self.affine_needed:
                 self._affine += [weight, bias]

@@ -10,7 +10,7 @@ from .backend import get_backend
 from .recomputed import recomputed_mean
 from .triton_support import MAX_FEATURES, is_interpreted
 
-SMALL = 64 * 1024  # elements of the input below which blocks save nothing and the composite form is as fast
+SMALL = 128 * 1024  # elements of the input below which blocks save nothing and the composite form is as fast
 _PLAIN = (Tensor, nn.Parameter)
 _OLD_TORCH = not hasattr(torch, "get_autocast_dtype")  # before 2.4
 
