@@ -161,6 +161,43 @@ def test_no_grad_keeps_nothing_and_gives_the_same(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("interpolate", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("huge", [False, True])
+def test_outputs_without_gradient_are_literal(monkeypatch, literal, scramble, kind, dtype, interpolate, bias, huge):
+    layer, x = scramble(ffc(kind, bias, interpolate=interpolate)).to(dtype), torch.randn(SHAPES[kind]).to(dtype)
+    if huge and dtype != torch.float16:
+        x[1] *= 1e20
+    used, blocked_form = [], dispatch.blocked.stage_logits
+    monkeypatch.setattr(dispatch.blocked, "stage_logits", lambda *args: used.append(1) or blocked_form(*args))
+    with torch.no_grad():
+        found = layer.outputs(x)
+        expected = torch.stack(literal.outputs(copy.deepcopy(layer).double(), x.double()))
+        stock = nn.Linear.forward if kind == "linear" else nn.Conv2d.forward
+        assert torch.equal(found[0], stock(layer, x))
+    assert used and found.dtype == dtype
+    for output, exact in zip(found, expected, strict=True):
+        assert (output - exact).abs().max() < ROUNDING[dtype] * exact.abs().max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_filters_the_only_output_is_the_stock_one(kind):
+    layer, x = ffc(kind, num_filters=0), torch.randn(SHAPES[kind])
+    with torch.no_grad():
+        assert torch.equal(layer.outputs(x), layer(x)[None])
+
+
+@pytest.mark.parametrize("test_reduce", ["vote", "mean", "out4"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_inference_gives_what_evaluation_with_gradients_gives(scramble, kind, test_reduce):
+    layer, x = scramble(ffc(kind, test_reduce=test_reduce)).eval(), torch.randn(SHAPES[kind])
+    expected = layer(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_runs_are_equal_to_the_bit(scramble, kind):
     layer, x = scramble(ffc(kind)), torch.randn(SHAPES[kind])
     first, second = gradients(layer, x), gradients(layer, x)

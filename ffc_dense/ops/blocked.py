@@ -7,8 +7,9 @@ Each block of positions passes filters, weighted sum and classifier while it lie
 import torch
 from torch import Tensor
 
+from ..filtering import within_range
 from .blocks import PADDING, as_positions, block_size, blocks, empty_for, load, store
-from .chain import ChainGradient, Filter, run_filters, surely_within_range
+from .chain import ChainGradient, Filter, run_filter, run_filters, surely_within_range
 
 
 def forward(x, weight, bias, affine, eps, weights, dim) -> tuple[Tensor, bool, list[Tensor]]:
@@ -41,9 +42,41 @@ def _forward(x, weight, bias, filters, weights, dim, scaled):
         first = load(source[at], dtype)
         total, chain = run_filters(first, filters, weights, scaled, keep=False)
         statistics.append((chain[0].mean, chain[0].rstd))
-        total = total.to(weight.dtype)
-        store(total @ columns if bias is None else torch.addmm(bias, total, columns), target[at])
+        store(_classify(total.to(weight.dtype), columns, bias), target[at])
     return result, statistics
+
+
+def stage_logits(x, weight, bias, affine, eps, dim) -> list[Tensor]:
+    """The classifier's result for each of the stages F_1 ... F_n, without gradients."""
+    filters = _filters(x, affine, eps)
+    scaled = x.device.type != "cpu"
+    results, seen = _stage_logits(x, weight, bias, filters, dim, scaled)
+    if not (scaled or surely_within_range(seen, x.shape[dim])):
+        results, _ = _stage_logits(x, weight, bias, filters, dim, True)
+    return results
+
+
+def _stage_logits(x, weight, bias, filters, dim, scaled):
+    dtype, num_classes = filters[0].weight.dtype, len(weight)
+    results = [empty_for(x, dim, num_classes, weight.dtype) for _ in filters]
+    source, targets = as_positions(x, dim), [as_positions(result, dim) for result in results]
+    columns = weight.t().contiguous()
+    statistics = []
+    for at in blocks(source, block_size(x, x.shape[dim], num_classes, dtype.itemsize)):
+        feature = load(source[at], dtype)
+        if scaled:
+            feature = within_range(feature)
+        for i, norm in enumerate(filters):
+            filtered = run_filter(feature, norm)
+            feature = filtered.stage
+            if i == 0:
+                statistics.append((filtered.mean, filtered.rstd))
+            store(_classify(feature.to(weight.dtype), columns, bias), targets[i][at])
+    return results, statistics
+
+
+def _classify(rows: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
+    return rows @ columns if bias is None else torch.addmm(bias, rows, columns)
 
 
 def backward(grad, x, weight, bias, affine, eps, weights, dim, scaled, statistics, needed) -> list[Tensor | None]:

@@ -50,7 +50,7 @@ def run_filters(
     feature = within_range(first) if scaled else first
     chain = []
     for norm, weight in zip(filters, weights[1:], strict=True):
-        filtered = _filter(feature, norm)
+        filtered = run_filter(feature, norm)
         feature = filtered.stage
         total.add_(feature, alpha=weight)
         if keep:
@@ -60,7 +60,8 @@ def run_filters(
     return total, chain
 
 
-def _filter(feature: Tensor, norm: Filter) -> Filtered:
+def run_filter(feature: Tensor, norm: Filter) -> Filtered:
+    """One LayerNorm and ReLU over the rows ``feature`` (m, C)."""
     out, mean, rstd = torch.native_layer_norm(feature, feature.shape[-1:], norm.weight, norm.bias, norm.eps)
     return Filtered(feature, mean, rstd, out.relu_())
 

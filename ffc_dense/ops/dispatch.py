@@ -28,36 +28,64 @@ def fast_mean(
     Returns:
         (..., K) or (..., K, H, W), of the dtype that the stock layer's result has.
     """
+    backend, arguments = _prepare(x, weight, bias, filters, dim)
+    if backend == "composite":
+        return None
+    form = blocked
+    if backend == "triton":
+        from . import triton_mean as form  # imports Triton
+    result = recomputed_mean(form, *arguments, stage_weights(len(filters), interpolate), dim)
+    return result[0] if _is_one_map(x, dim) else result
+
+
+def fast_stage_logits(
+    x: Tensor, weight: Tensor, bias: Tensor | None, filters: FeatureFilter, dim: int
+) -> list[Tensor] | None:
+    """The logits of F_1 ... F_n where no gradient is wanted and the blocked form is the chosen one; else None.
+
+    Arguments and shape of each result as of :func:`fast_mean`.
+    """
+    if torch.is_grad_enabled():
+        return None
+    backend, arguments = _prepare(x, weight, bias, filters, dim)
+    if backend != "blocked":
+        return None
+    with torch.autocast(x.device.type, enabled=False):
+        results = blocked.stage_logits(*arguments, dim)
+    return [result[0] for result in results] if _is_one_map(x, dim) else results
+
+
+def _prepare(x: Tensor, weight: Tensor, bias: Tensor | None, filters: FeatureFilter, dim: int):
+    """The form, and if it is not the composite one: x, weight, bias, affine and eps as a form takes them."""
     affine = [parameter for norm in filters for parameter in (norm.weight, norm.bias)]
     backend = _choose(x, [weight, *([] if bias is None else [bias]), *affine], filters, dim)
     if backend == "composite":
-        return None
+        return backend, None
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(x.device.type)
     else:
         dtype = x.dtype
         if not weight.dtype == dtype == (dtype if bias is None else bias.dtype):
-            return None  # the stock layer says what it thinks of mixed dtypes
-    arguments = (
-        x[None] if dim == -3 and x.dim() == 3 else x,
+            return "composite", None  # the stock layer says what it thinks of mixed dtypes
+    return backend, (
+        x[None] if _is_one_map(x, dim) else x,
         weight.flatten(1).to(dtype),
         None if bias is None else bias.to(dtype),
         affine,
         [norm.eps for norm in filters],
-        stage_weights(len(filters), interpolate),
-        dim,
     )
-    form = blocked
-    if backend == "triton":
-        from . import triton_mean as form  # imports Triton
-    result = recomputed_mean(form, *arguments)
-    return result[0] if dim == -3 and x.dim() == 3 else result
+
+
+def _is_one_map(x: Tensor, dim: int) -> bool:
+    return dim == -3 and x.dim() == 3
 
 
 def _choose(x: Tensor, parameters: list[Tensor], filters: FeatureFilter, dim: int) -> str:
     backend = get_backend()
-    if backend == "composite" or _is_recorded() or x.numel() == 0 or x.dim() not in ((3, 4) if dim == -3 else range(9)):
+    if backend == "composite" or _is_recorded() or x.numel() == 0 or not len(filters):
         return "composite"
+    if dim == -3 and x.dim() not in (3, 4):
+        return "composite"  # the stock layer says what is wrong
     if not all(type(tensor) in _PLAIN and tensor.device == x.device for tensor in (x, *parameters)):
         return "composite"
     # Whoever looks at the stages, by a hook or a subclass, must see them.
