@@ -375,3 +375,26 @@ def test_default_uses_blocks_for_large_cpu_inputs_alone():
 def test_composite_backend_never_recomputes():
     set_backend("composite")
     assert not is_recomputed(FFCLinear(C, K)(torch.randn(dispatch.SMALL, C)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_traced_graph_holds_operators_for_any_data(scramble, kind):
+    layer, x = scramble(ffc(kind)), torch.randn(SHAPES[kind])
+    traced = torch.fx.experimental.proxy_tensor.make_fx(layer)(x)
+    other = torch.randn_like(x) * 1e20
+    torch.testing.assert_close(traced(other), layer(other), rtol=1e-5, atol=1e-5 * 1e20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("linear", (300, 1024)), ("conv", (2, 512, 32, 32)), ("conv", (1, 512, 33, 35))]
+)
+def test_default_block_sizes_give_the_composite_result(monkeypatch, scramble, kind, shape):
+    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", 512 * 1024)
+    set_backend("auto")
+    layer = scramble(FFCLinear(1024, 81) if kind == "linear" else FFCConv2d(512, 19))
+    x = torch.randn(shape)
+    assert is_recomputed(layer(x))
+    found = gradients(layer, x)
+    set_backend("composite")
+    for name, expected in gradients(layer, x).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))

@@ -61,7 +61,5 @@ class _RecomputedMean(Function):
             found = [next(found) if need else None for need in needed]
         else:
             with torch.autocast(x.device.type, enabled=False):
-                found = ctx.form.backward(
-                    grad, x, weight, bias, affine, *ctx.options, ctx.scaled, statistics, needed
-                )
+                found = ctx.form.backward(grad, x, weight, bias, affine, *ctx.options, ctx.scaled, statistics, needed)
         return (None, *found[:3], None, None, None, *found[3:])
