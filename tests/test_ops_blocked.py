@@ -12,6 +12,7 @@ from ffc_dense.ops import blocks, dispatch
 C, K = 24, 5
 KINDS = ["linear", "conv"]
 SHAPES = {"linear": (23, C), "conv": (3, C, 5, 7)}  # several uneven blocks of 4 positions each
+DEFAULT_BLOCK_BYTES = blocks.CPU_BLOCK_BYTES
 ROUNDING = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 0.04, torch.float16: 0.005}
 
 
@@ -386,10 +387,10 @@ def test_traced_graph_holds_operators_for_any_data(scramble, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("linear", (300, 1024)), ("conv", (2, 512, 32, 32)), ("conv", (1, 512, 33, 35))]
+    ("kind", "shape"), [("linear", (700, 1024)), ("conv", (3, 512, 28, 28)), ("conv", (1, 512, 33, 35))]
 )
 def test_default_block_sizes_give_the_composite_result(monkeypatch, scramble, kind, shape):
-    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", 512 * 1024)
+    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", DEFAULT_BLOCK_BYTES)
     set_backend("auto")
     layer = scramble(FFCLinear(1024, 81) if kind == "linear" else FFCConv2d(512, 19))
     x = torch.randn(shape)
