@@ -58,29 +58,37 @@ class FeatureFilter(nn.ModuleList):
             TypeError: ``x`` is not floating point.
             ValueError: ``x`` does not have C features along ``dim``.
         """
-        if not x.is_floating_point():
-            raise TypeError(f"FFC expects a floating-point feature, got {x.dtype}")
-        if not -x.dim() <= dim < x.dim() or x.shape[dim] != self.num_features:
-            raise ValueError(
-                f"FFC expects {self.num_features} features along dimension {dim}, got input of shape {tuple(x.shape)}"
-            )
+        self.check_input(x, dim)
         stages = [x]
         # Features last for the whole chain: one permutation, not one per LayerNorm.
-        feature = _within_range(x.movedim(dim, -1).to(torch.promote_types(x.dtype, torch.float32)))
+        feature = within_range(x.movedim(dim, -1).to(torch.promote_types(x.dtype, torch.float32)))
         for norm in self:
             weight, bias = norm.weight.to(feature.dtype), norm.bias.to(feature.dtype)
             feature = F.relu(F.layer_norm(feature, norm.normalized_shape, weight, bias, norm.eps))
             stages.append(feature.movedim(-1, dim))
         return stages
 
+    def check_input(self, x: Tensor, dim: int) -> None:
+        """Raise what :meth:`forward` raises for an ``x`` that it cannot take."""
+        if not x.is_floating_point():
+            raise TypeError(f"FFC expects a floating-point feature, got {x.dtype}")
+        if not -x.dim() <= dim < x.dim() or x.shape[dim] != self.num_features:
+            raise ValueError(
+                f"FFC expects {self.num_features} features along dimension {dim}, got input of shape {tuple(x.shape)}"
+            )
 
-def _within_range(feature: Tensor) -> Tensor:
+
+def range_scale(feature: Tensor) -> Tensor:
+    """What each feature of (..., C) is divided by so that none exceeds HUGE: (..., 1), at least 1."""
+    return feature.detach().abs().amax(-1, keepdim=True).div(HUGE).clamp(min=1)
+
+
+def within_range(feature: Tensor) -> Tensor:
     """``feature`` (..., C), with each one that exceeds HUGE scaled down to it; LayerNorm does not see the difference.
 
     The scale is a constant to autograd, which is exact: LayerNorm does not depend on it.
     """
-    scale = feature.detach().abs().amax(-1, keepdim=True).div(HUGE).clamp(min=1)
-    return feature / scale
+    return feature / range_scale(feature)
 
 
 def interpolate_outputs(outputs: list[Tensor]) -> list[Tensor]:
@@ -94,20 +102,24 @@ def interpolate_outputs(outputs: list[Tensor]) -> list[Tensor]:
     return paired
 
 
-def mean_feature(stages: list[Tensor], interpolate: bool) -> Tensor:
-    """The weighted sum of stages whose classification is the mean of all M outputs.
+def stage_weights(num_filters: int, interpolate: bool) -> list[float]:
+    """The share of each of the n + 1 stages in the mean of all M outputs.
 
     Mean and classifier are linear and commute: with interpolation each inner stage counts twice (once itself, half
     in each neighbouring average) and each end 1.5 times, out of M = 2n + 1; without it all count alike.
+    """
+    if interpolate and num_filters > 0:
+        return [(1.5 if i in (0, num_filters) else 2.0) / (2 * num_filters + 1) for i in range(num_filters + 1)]
+    return [1.0 / (num_filters + 1)] * (num_filters + 1)
+
+
+def mean_feature(stages: list[Tensor], interpolate: bool) -> Tensor:
+    """The weighted sum of stages whose classification is the mean of all M outputs.
 
     Returns:
         A tensor shaped like the stages, of the dtype of the last one.
     """
-    last = len(stages) - 1
-    if interpolate and last > 0:
-        weights = [(1.5 if i in (0, last) else 2.0) / (2 * last + 1) for i in range(last + 1)]
-    else:
-        weights = [1.0 / (last + 1)] * (last + 1)
+    weights = stage_weights(len(stages) - 1, interpolate)
     total = stages[0].to(stages[-1].dtype) * weights[0]
     for stage, weight in zip(stages[1:], weights[1:], strict=True):
         total = total + stage * weight

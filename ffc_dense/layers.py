@@ -7,6 +7,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from .filtering import FeatureFilter, interpolate_outputs, mean_feature
+from .ops.dispatch import fast_mean, fast_stage_logits
 from .voting import vote
 
 
@@ -49,17 +50,29 @@ class _FFCClassifier:
         if not self.filters:
             return super().forward(x)
         if self.training or self.test_reduce == "mean":
-            return super().forward(mean_feature(self.filters(x, self._feature_dim), self.interpolate).to(x.dtype))
+            return self._mean(x)
         outputs = self.outputs(x)
         if self.test_reduce == "vote":
             return vote(outputs, self._feature_dim)[0]
         return outputs[int(self.test_reduce.removeprefix("out")) - 1]
 
+    def _mean(self, x: Tensor) -> Tensor:
+        self.filters.check_input(x, self._feature_dim)
+        mean = fast_mean(x, self.weight, self.bias, self.filters, self.interpolate, self._feature_dim)
+        if mean is not None:
+            return mean
+        return super().forward(mean_feature(self.filters(x, self._feature_dim), self.interpolate).to(x.dtype))
+
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
         # F_0 is the input itself: Out1 must be the stock layer's result, so it is classified as it came.
-        stages = [stage.to(x.dtype) for stage in self.filters(x, self._feature_dim)]
-        outputs = [super(_FFCClassifier, self).forward(stage) for stage in stages]
+        self.filters.check_input(x, self._feature_dim)
+        outputs = [super().forward(x)]
+        later = fast_stage_logits(x, self.weight, self.bias, self.filters, self._feature_dim)
+        if later is None:
+            stages = self.filters(x, self._feature_dim)[1:]
+            later = [super(_FFCClassifier, self).forward(stage.to(x.dtype)) for stage in stages]
+        outputs += later
         return torch.stack(interpolate_outputs(outputs) if self.interpolate else outputs)
 
     def init_weights(self) -> None:
