@@ -12,8 +12,7 @@ import torch.nn.functional as F
 pytest.importorskip("mmseg")
 pytest.importorskip("triton")
 
-from ffc_dense import vote
-from ffc_dense.segmentation import upsampled_vote
+from ffc_dense import set_backend, vote
 from ffc_dense.segmentation.upsampled_vote import comparable, vote_upsampled
 
 WORKER = Path(__file__).parent / "workers" / "fused_vote.py"
@@ -76,16 +75,15 @@ def test_the_kernel_votes_as_the_plain_vote(literal, tmp_path):
     assert torch.equal(found_huge.argmax(1), vote_upsampled(huge, (5, 6), True).argmax(1))
 
 
-def test_the_kernel_is_off_unless_the_environment_asks_for_it(monkeypatch):
-    monkeypatch.delenv("FFC_DENSE_FUSED_VOTE", raising=False)
-    assert not upsampled_vote.fused_vote_enabled()
-    monkeypatch.setenv("FFC_DENSE_FUSED_VOTE", "0")
-    assert not upsampled_vote.fused_vote_enabled()
+def test_the_backend_does_not_change_the_vote_on_cpu(monkeypatch):
     outputs = torch.randn(3, 1, 4, 5, 6)
     plain = vote_upsampled(outputs, (9, 9), True)
-    monkeypatch.setenv("FFC_DENSE_FUSED_VOTE", "1")
-    assert upsampled_vote.fused_vote_enabled()
-    assert torch.equal(vote_upsampled(outputs, (9, 9), True), plain)  # on CPU the switch changes nothing
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # without it the backend asks for a GPU
+    set_backend("triton")
+    try:
+        assert torch.equal(vote_upsampled(outputs, (9, 9), True), plain)
+    finally:
+        set_backend("auto")
 
 
 @pytest.mark.parametrize(

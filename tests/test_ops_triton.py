@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("interpreted_kernels.py")
+SCRIPT = Path(__file__).parent / "workers" / "interpreted_kernels.py"
 
 
 @pytest.fixture(scope="module")

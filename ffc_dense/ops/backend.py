@@ -1,4 +1,4 @@
-"""Which form computes the mean of the outputs: a setting of the process."""
+"""Which form computes the mean of the outputs, and mmseg heads' vote on CUDA: a setting of the process."""
 
 import os
 
@@ -26,7 +26,8 @@ def set_backend(name: str) -> None:
             'composite': PyTorch operations that autograd differentiates; keeps every stage for backward.
             'blocked': a block of positions at a time, recomputed in backward, on any device; keeps the input alone.
             'triton': CUDA kernels, recomputed in backward, for inputs on CUDA; 'auto' for all others. Tested for
-            correctness in Triton's interpreter; time on a GPU is not measured, so 'auto' does not use it.
+            correctness in Triton's interpreter; time on a GPU is not measured, so 'auto' does not use it. mmseg heads
+            also upsample and vote by one kernel.
 
     Whatever the name, the composite form runs where operators are recorded or transformed (``torch.compile``,
     ``torch.export``, ONNX, ``torch.jit.trace``, ``torch.func``, forward-mode differentiation, tensor subclasses, the

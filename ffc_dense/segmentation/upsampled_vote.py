@@ -1,10 +1,9 @@
 """The vote of every pixel at the size of the prediction. Shape shorthand as in ``decode_head.py``."""
 
-import os
-
 import torch
 from torch import Tensor
 
+from ..ops import get_backend
 from ..upsampling import bilinear_strips
 from ..voting import elect, first_maximum, replace_infinite, vote
 
@@ -39,7 +38,7 @@ def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) 
     _, images, classes = outputs.shape[:3]
     dtype = outputs.dtype if classes == 1 else torch.promote_types(outputs.dtype, torch.float32)
     finite = classes > 1 and outputs.numel() > 0 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
-    if finite and fused_vote_enabled() and outputs.is_cuda and outputs.dtype != torch.float64:
+    if finite and get_backend() == "triton" and outputs.is_cuda and outputs.dtype != torch.float64:
         from .upsampled_vote_triton import vote_upsampled_fused
 
         return vote_upsampled_fused(outputs, size, align_corners)
@@ -51,11 +50,6 @@ def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) 
             else:
                 result[image, :, rows] = comparable(vote(strip, 1)[0].unsqueeze(0)).squeeze(0)
     return result
-
-
-def fused_vote_enabled() -> bool:
-    """Whether ``FFC_DENSE_FUSED_VOTE=1`` asks for the Triton kernel on CUDA, which is off by default."""
-    return os.environ.get("FFC_DENSE_FUSED_VOTE", "0") == "1"
 
 
 def _write_log_prob(target: Tensor, strip: Tensor) -> None:

@@ -15,7 +15,7 @@ import torch
 from ffc_dense import FFCConv2d, FFCLinear, set_backend
 from ffc_dense.ops import triton_mean
 
-spec = importlib.util.spec_from_file_location("literal", Path(__file__).with_name("conftest.py"))
+spec = importlib.util.spec_from_file_location("literal", Path(__file__).parent.parent / "conftest.py")
 literal = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(literal)
 
