@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,9 +145,10 @@ def evaluated(tmp_path_factory):
     return folder, run(folder, "--reduce", "all", "--output", "out")
 
 
-def run(folder, *arguments, config="faster_rcnn_R_18_FPN_ffc.yaml", weights="model.pth"):
+def run(folder, *arguments, config="faster_rcnn_R_18_FPN_ffc.yaml", weights="model.pth", more=()):
     command = [sys.executable, ROOT / "tools" / "eval_coco.py", "--config-file", CONFIGS / config, *arguments]
-    command += ["MODEL.WEIGHTS", weights, "MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
+    command += [*(["MODEL.WEIGHTS", weights] if weights else []), *more]
+    command += ["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
     command += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "MODEL.RPN.POST_NMS_TOPK_TEST", 20]
     environment = dict(os.environ, DETECTRON2_DATASETS="data", OMP_NUM_THREADS="2", PYTHONWARNINGS="ignore")
     return subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True,
@@ -170,9 +172,23 @@ def test_eval_coco_reports_what_pycocotools_says_of_its_result_files(evaluated):
     assert done.stdout.count("| mini_coco_2017_val | bbox |") == len(ALL)
 
 
+def test_resume_evaluates_the_last_checkpoint_into_a_folder_of_its_own(evaluated):
+    folder, _ = evaluated
+    trained = folder / "trained"
+    trained.mkdir()
+    shutil.copy(folder / "model.pth", trained / "model_0000001.pth")
+    (trained / "last_checkpoint").write_text("model_0000001.pth")
+    (trained / "config.yaml").write_text("SEED: 7\n")
+    done = run(folder, "--resume", "--reduce", "all", weights=None, more=["OUTPUT_DIR", "trained"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((trained / "eval_model_0000001" / "reductions.json").read_text())
+    assert report["weights"] == "trained/model_0000001.pth" and list(report["results"]) == ALL
+    assert (trained / "config.yaml").read_text() == "SEED: 7\n"  # the training's own stays
+
+
 def test_two_processes_find_what_one_finds(evaluated):
     folder, _ = evaluated
-    done = run(folder, "--reduce", "vote", "out1", "--output", "two", "--num-gpus", "2", "MODEL.DEVICE", "cpu")
+    done = run(folder, "--reduce", "vote,out1", "--output", "two", "--num-gpus", "2", "MODEL.DEVICE", "cpu")
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (json.loads((folder / name / "reductions.json").read_text())["results"] for name in ("out", "two"))
     assert two == {name: one[name] for name in ("vote", "out1")}
@@ -183,6 +199,7 @@ def test_two_processes_find_what_one_finds(evaluated):
     [
         (["--reduce", "median"], {}, "unknown reduction 'median'; choose from all, vote"),
         (["--reduce", "vote"], dict(config="faster_rcnn_R_18_FPN.yaml"), "no FFC classifier"),
+        ([], dict(weights=None), "nothing to evaluate: add MODEL.WEIGHTS"),
         ([], dict(weights="stock.pth"), "it lacks: roi_heads.box_predictor.cls_score.filters.0"),
     ],
 )
@@ -190,5 +207,5 @@ def test_eval_coco_refuses(evaluated, arguments, options, message):
     folder, _ = evaluated
     torch.save({"model": small_model("StandardROIHeads").state_dict()}, folder / "stock.pth")
     done = run(folder, *arguments, "--output", "refused", **options)
-    assert done.returncode != 0 and message in done.stderr
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1]
     assert not (folder / "refused" / "reductions.json").exists()

@@ -283,7 +283,7 @@ def test_eval_cityscapes_scores_every_reduction_as_test_py_does(folder):
 
 def test_two_processes_find_what_one_finds(folder):
     script = ROOT / "tools" / "eval_cityscapes.py"
-    arguments = [FFC_PSP, "model.pth", "--reduce", "vote", "out1"]
+    arguments = [FFC_PSP, "model.pth", "--reduce", "vote,out1"]
     one = run(folder, script, *arguments, "--work-dir", "one")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
     two = run(folder, *launch, *arguments, "--work-dir", "two", "--launcher", "pytorch", "--device", "cpu")
@@ -300,7 +300,7 @@ def test_eval_cityscapes_refuses_before_it_runs(folder):
         ([FFC_PSP, "model.pth", "--reduce", "median"], "unknown reduction 'median'; choose from all, vote"),
     ):
         done = run(folder, script, *arguments, "--work-dir", "refused")
-        assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr[-2000:]
+        assert done.returncode == 2 and message in done.stderr.splitlines()[-1], done.stderr[-2000:]
         assert not (folder / "refused" / "reductions.json").exists()
 
 
@@ -309,7 +309,7 @@ def test_the_test_split_gives_pngs_for_the_server_without_labels(folder):
     (images / "test").mkdir()
     (images / "test" / "town").symlink_to(images / "val" / "minihaven")
     done = run(folder, ROOT / "tools" / "eval_cityscapes.py", FFC_PSP, "model.pth", "--split", "test",
-               "--reduce", "vote", "mean", "--work-dir", "server")  # fmt: skip
+               "--reduce", "vote,mean", "--work-dir", "server")  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("vote", "mean"):
         assert len(list((folder / "server" / "png" / name).glob("*.png"))) == 3

@@ -17,7 +17,8 @@ import os
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -35,9 +36,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help=".pth file")
-    parser.add_argument("--reduce", nargs="+", default=[], metavar="NAME",
-                        help="vote, mean, out1 ... out7, or all; the config's own by default. Not for stock models")
-    parser.add_argument("--work-dir", help="default: work_dirs/CONFIG/eval")
+    parser.add_argument("--reduce", type=lambda names: names.split(","), default=[], metavar="NAMES",
+                        help="vote, mean, out1 ... out7, several with commas, or all; the config's own by default. Not "
+                             "for stock models")
+    parser.add_argument("--work-dir", help="default: eval_CHECKPOINT beside the checkpoint")
     parser.add_argument("--split", choices=["val", "test"], default="val",
                         help="test: the images without labels; writes PNGs for the test server only")
     parser.add_argument("--no-png", action="store_true", help="write no PNGs, and so do without cityscapesscripts")
@@ -56,17 +58,21 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-    dataset = cfg.test_dataloader.dataset
+    dataset = cfg.get("test_dataloader", {}).get("dataset", ConfigDict(type=None))
     if dataset.type != "CityscapesDataset":
         raise ValueError(f"{args.config}: test_dataloader.dataset.type is {dataset.type!r}, expected CityscapesDataset")
     cfg.launcher = args.launcher
     if args.device == "cpu" and args.launcher != "none":
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
-    cfg.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}/eval"
+    checkpoint = Path(args.checkpoint)
+    cfg.work_dir = args.work_dir or str(checkpoint.parent / f"eval_{checkpoint.stem}")
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
     png = dict(type="CityscapesScriptsMetric", prefix=OFFICIAL, keep_results=True,
                output_dir=str(Path(cfg.work_dir, "png", "{reduction}")))
     if args.split == "test":
+        images = Path(dataset.get("data_root") or "", "leftImg8bit", "test")
+        if not images.is_dir():
+            raise FileNotFoundError(f"--split test: there is no folder {images} (data_root of the config)")
         dataset.data_prefix = dict(img_path="leftImg8bit/test", seg_map_path="")
         dataset.test_mode = True
         dataset.pipeline = [step for step in dataset.pipeline if step.type != "LoadAnnotations"]
@@ -118,19 +124,29 @@ def table(results: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    args = parse_args()
+def choose_device(args: argparse.Namespace) -> None:
+    """Hide CUDA and join the processes where the CPU is asked for; several processes never fall back to it."""
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         if args.launcher != "none":
             join_on_cpu()
+    elif not torch.cuda.is_available():
+        if args.launcher != "none":
+            raise ValueError("--launcher joins processes on CUDA devices, and there is none; add --device cpu")
+        print("eval_cityscapes: no CUDA on this machine, running on the CPU", file=sys.stderr)
+
+
+def main() -> None:
+    args = parse_args()
     try:
+        choose_device(args)
         cfg = evaluation_config(args)
         runner = Runner.from_cfg(cfg)
         load_for_evaluation(runner.model.module if is_model_wrapper(runner.model) else runner.model, args.checkpoint)
         choose_reductions(runner.model, args.reduce)
     except (FileNotFoundError, RuntimeError, ValueError) as error:
-        sys.exit(f"eval_cityscapes: {error}")
+        print(f"eval_cityscapes: {error}", file=sys.stderr)
+        sys.exit(2)
     metrics = runner.test()
     if not is_main_process():
         return
@@ -138,12 +154,12 @@ def main() -> None:
         print(f"predictions for the test server: {Path(cfg.work_dir, 'png')}")
         return
     results = nested(metrics)
+    check_agreement(results)  # before anything is written: what disagrees is no score
     report = {"framework": "mmseg", "config": args.config, "weights": args.checkpoint, "results": results}
     path = Path(cfg.work_dir, "reductions.json")
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(table(results))
     print(f"scores: {path}" + ("" if args.no_png else f", predictions: {path.parent / 'png'}"))
-    check_agreement(results)
 
 
 if __name__ == "__main__":

@@ -7,30 +7,39 @@ One pass over the data for all of them. Writes, under ``--output``: ``reductions
 of the model is refused.
 
     python tools/eval_coco.py --config-file CONFIG.yaml --reduce all [--num-gpus 8] MODEL.WEIGHTS model_final.pth
+
+The yaml twin of a LazyConfig has the same parameter names and evaluates its checkpoints.
 """
 
 import json
 import math
 import os
+import sys
 from pathlib import Path
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import DefaultTrainer, default_argument_parser, launch
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils import comm
+from torch import nn
 from train_net import setup
 
-from ffc_dense.detection import AllReductions, EvalCheckpointer, PerReduction
+from ffc_dense.detection import AllReductions, EvalCheckpointer, PerReduction, add_ffc_config
 from ffc_dense.reductions import choose_reductions
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
-def evaluate(cfg: CfgNode, wanted: list[str], resume: bool) -> dict:
-    """{dataset: {reduction: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first."""
+def load(cfg: CfgNode, wanted: list[str]) -> tuple[nn.Module, list[str]]:
+    """The trained detector, and the names of the reductions to evaluate it under."""
     model = DefaultTrainer.build_model(cfg)
     names = choose_reductions(model, wanted)
-    EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model, names
+
+
+def evaluate(cfg: CfgNode, model: nn.Module, names: list[str]) -> dict:
+    """{dataset: {reduction: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first."""
     scores = {}
     for dataset in cfg.DATASETS.TEST:
         folders = {name: os.path.join(cfg.OUTPUT_DIR, dataset, name) for name in names}
@@ -59,9 +68,41 @@ def table(scores: dict) -> str:
     return "\n".join(lines)
 
 
+def checkpoint_and_output(args) -> tuple[str, str]:
+    """The checkpoint to evaluate and the folder for the results: of its own, so that no training's files are replaced.
+
+    Raises:
+        FileNotFoundError: no checkpoint is named, or ``--resume`` finds none.
+        ValueError: the config is not a yaml file, or the folder cannot be told from the checkpoint.
+    """
+    if not args.config_file.endswith((".yaml", ".yml")):
+        raise ValueError(f"--config-file: expected a .yaml file, got {args.config_file!r} (a LazyConfig's yaml twin)")
+    cfg = get_cfg()
+    add_ffc_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    weights = cfg.MODEL.WEIGHTS
+    if args.resume:
+        checkpointer = EvalCheckpointer(nn.Module(), save_dir=cfg.OUTPUT_DIR)
+        if not checkpointer.has_checkpoint():
+            raise FileNotFoundError(f"--resume: there is no checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR}")
+        weights = checkpointer.get_checkpoint_file()
+    if not weights:
+        raise FileNotFoundError("nothing to evaluate: add MODEL.WEIGHTS CHECKPOINT at the end, or --resume")
+    if not args.output and "://" in weights:
+        raise ValueError(f"--output: name a folder for the results of {weights}")
+    path = Path(weights)
+    return weights, args.output or str(path.parent / f"eval_{path.stem}")
+
+
 def main(args) -> dict:
-    cfg = setup(args)
-    scores = evaluate(cfg, args.reduce, args.resume)
+    try:
+        cfg = setup(args)
+        model, names = load(cfg, args.reduce)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"eval_coco: {error}", file=sys.stderr)
+        sys.exit(2)
+    scores = evaluate(cfg, model, names)
     if comm.is_main_process():
         report = {"framework": "detectron2", "config": args.config_file, "weights": cfg.MODEL.WEIGHTS}
         first = cfg.DATASETS.TEST[0]
@@ -76,14 +117,17 @@ def main(args) -> dict:
 def parse_args(argv: list[str] | None = None):
     parser = default_argument_parser(__doc__)
     parser.add_argument(
-        "--reduce", nargs="+", default=[], metavar="NAME",
-        help="vote, mean, out1 ... out7, or all; the config's own by default. Not for stock models",
+        "--reduce", type=lambda names: names.split(","), default=[], metavar="NAMES",
+        help="vote, mean, out1 ... out7, several with commas, or all; default: the config's own. Not for stock models",
     )  # fmt: skip
-    parser.add_argument("--output", help="folder for the results; OUTPUT_DIR of the config by default")
+    parser.add_argument("--output", help="folder for the results; eval_CHECKPOINT beside the checkpoint by default")
     args = parser.parse_args(argv)
-    args.eval_only = True
-    if args.output:
-        args.opts = [*args.opts, "OUTPUT_DIR", args.output]
+    try:
+        weights, output = checkpoint_and_output(args)
+    except (KeyError, OSError, ValueError) as error:
+        parser.error(str(error))
+    args.opts = [*args.opts, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", output]
+    args.eval_only, args.resume = True, False
     return args
 
 

@@ -37,8 +37,11 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        RuntimeError: the file is no checkpoint, or reading it would run code.
+        RuntimeError: the file is no checkpoint, or reading it would run code; or torch is older than 2.6, whose
+            weights-only reader cannot pass over mmengine's objects.
     """
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        raise RuntimeError(f"{path} was not read: torch {torch.__version__} cannot read it safely; 2.6 or newer can")
     if not Path(path).is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; name the .pth file that a training wrote")
     try:
