@@ -151,6 +151,7 @@ def test_on_the_cpu_no_gpu_is_seen(stage):
         ("dist_train.sh", ["c d.pth", "2"], {}, "CONFIG: expected detectron2's .yaml or .py (LazyConfig), or"),
         ("dist_train.sh", ["a.yaml", "2"], dict(NNODES="2"), "MASTER_ADDR (host name of node 0) is missing"),
         ("dist_train.sh", ["a.yaml", "2"], dict(NNODES="2", NODE_RANK="2", MASTER_ADDR="x"), "NODE_RANK: expected 0"),
+        ("dist_train.sh", ["a.yaml", "2"], dict(NNODES="4", NODE_RANK="08", MASTER_ADDR="x"), "NODE_RANK: expected 0"),
         ("dist_train.sh", ["a.yaml", "2"], dict(DEVICE="tpu"), "DEVICE: expected cuda or cpu"),
         ("dist_test.sh", ["b.py"], {}, "CHECKPOINT is missing"),
         ("dist_test.sh", ["b.py", "absent.pth"], {}, "CHECKPOINT: there is no file absent.pth"),

@@ -91,3 +91,15 @@ def test_the_tools_of_a_package_and_of_a_clone_are_found(tool, tmp_path, monkeyp
 def test_without_mmseg_it_says_what_to_install(tmp_path):
     done = subprocess.run([sys.executable, "-I", "-S", str(SCRIPT), "train", "x.py"], capture_output=True, text=True)
     assert done.returncode == 2 and "mmseg is not installed: pip install" in done.stderr
+
+
+def test_processes_that_cannot_be_joined_are_told_so(tool, here, monkeypatch):
+    Path("sync.py").write_text("model = dict(norm_cfg=dict(type='SyncBN'))\n")
+    Path("plain_bn.py").write_text("model = dict(norm_cfg=dict(type='BN'))\n")
+    assert "sync.py has SyncBN" in tool.why_not_joined("cpu", ["sync.py", "--launcher", "pytorch"])
+    assert tool.why_not_joined("cpu", ["sync.py", "--cfg-options", "model.norm_cfg.type=BN"]) == ""
+    assert tool.why_not_joined("cpu", ["plain_bn.py"]) == ""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "DEVICE=cpu" in tool.why_not_joined("cuda", ["plain_bn.py"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert tool.why_not_joined("cuda", ["sync.py"]) == ""

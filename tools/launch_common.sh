@@ -29,7 +29,7 @@ need_number() {  # NAME VALUE LEAST
 check_nodes() {
     need_number NNODES "$nodes" 1
     need_number NODE_RANK "$node_rank" 0
-    ((node_rank < nodes)) || wrong "NODE_RANK: expected 0 to $((nodes - 1)), got $node_rank"
+    ((10#$node_rank < 10#$nodes)) || wrong "NODE_RANK: expected 0 to $((nodes - 1)), got $node_rank"
     ((nodes == 1)) || need "MASTER_ADDR (host name of node 0)" "${MASTER_ADDR:-}"
     [[ $device == cuda || $device == cpu ]] || wrong "DEVICE: expected cuda or cpu, got '$device'"
     # CPU runs must not see GPUs: both frameworks take CUDA where they find it.

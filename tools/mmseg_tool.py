@@ -44,10 +44,9 @@ def find_tool(name: str) -> str:
     )
 
 
-def resume_or_load(args: list[str]) -> list[str]:
-    """``train.py``'s arguments with ``--resume`` -> those for what there is: a checkpoint of this run, or none yet."""
+def config_of(args: list[str]):
+    """The parsed arguments of mmseg's ``train.py`` or ``test.py``, and the config with its overrides."""
     from mmengine.config import Config, DictAction
-    from mmengine.runner import find_latest_checkpoint
 
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("config")
@@ -56,10 +55,18 @@ def resume_or_load(args: list[str]) -> list[str]:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
     known, _ = parser.parse_known_args(args)
-    if not known.resume:
-        return args
     cfg = Config.fromfile(known.config)
     cfg.merge_from_dict(known.cfg_options or {})
+    return known, cfg
+
+
+def resume_or_load(args: list[str]) -> list[str]:
+    """``train.py``'s arguments with ``--resume`` -> those for what there is: a checkpoint of this run, or none yet."""
+    if "--resume" not in args:
+        return args
+    from mmengine.runner import find_latest_checkpoint
+
+    known, cfg = config_of(args)
     if cfg.get("load_from") is None:
         return args
     work_dir = known.work_dir or cfg.get("work_dir") or os.path.join("work_dirs", Path(known.config).stem)
@@ -67,6 +74,22 @@ def resume_or_load(args: list[str]) -> list[str]:
         print(f"mmseg_tool: no checkpoint in {work_dir} yet, starting from load_from={cfg.load_from}")
         return [arg for arg in args if arg != "--resume"]
     return [*args, "--cfg-options", "load_from=None"]
+
+
+def why_not_joined(device: str, args: list[str]) -> str:
+    """Why processes that torchrun started cannot work together here; '' if they can."""
+    import torch
+
+    if device == "cuda":
+        found = torch.cuda.is_available()
+        return "" if found else "there is no CUDA device; --device cpu (DEVICE=cpu) joins CPU processes"
+    known, cfg = config_of(args)
+    if "'SyncBN'" in str(cfg.get("model")):
+        return (
+            f"{known.config} has SyncBN, which processes joined on CPUs cannot run. Use BN, or one process without a "
+            "launcher (python tools/mmseg_tool.py --device cpu train CONFIG), where mmseg's train.py makes it BN"
+        )
+    return ""
 
 
 def join_on_cpu() -> None:
@@ -89,9 +112,13 @@ def main() -> None:
     except FileNotFoundError as error:
         parser.error(str(error))
     args = resume_or_load(known.args) if known.tool == "train" else known.args
+    joined = "WORLD_SIZE" in os.environ  # by torchrun
+    problem = why_not_joined(known.device, known.args) if joined else ""
+    if problem:
+        parser.error(problem)
     if known.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        if "WORLD_SIZE" in os.environ:
+        if joined:
             join_on_cpu()
             args = [*args, "--cfg-options", *DDP_ON_CPU]
     sys.argv = [tool, *args]
