@@ -12,6 +12,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("yaml")
 
 import yaml
+from run_folders import PAPER_C4, PAPER_PSP, box_scores, detectron2_run, mmengine_run, reductions, rows
 
 from ffc_dense.results import compare, read_runs
 from ffc_dense.results.export import as_json
@@ -22,65 +23,6 @@ from ffc_dense.results.plot import draw
 from ffc_dense.results.statistics import paired
 
 ROOT = Path(__file__).parent.parent
-PAPER_C4, PAPER_PSP = SYSTEMS[0].config, SYSTEMS[2].config
-
-
-def box_scores(ap):
-    return {"AP": ap, "AP50": ap + 19, "AP75": ap + 1, "APl": float("nan")}
-
-
-def detectron2_run(folder, name=PAPER_C4, ffc=False, seed=1, ap=None, iteration=490_000, max_iter=490_000, **model):
-    """What DefaultTrainer leaves behind: config.yaml, metrics.json, log.txt."""
-    folder.mkdir(parents=True)
-    config = {
-        "DATALOADER": {"NUM_WORKERS": seed}, "OUTPUT_DIR": str(folder), "SEED": seed,
-        "MODEL": {"DEVICE": "cuda", "WEIGHTS": "R-50.pkl", "ROI_HEADS": {"NAME": "FFC" * ffc + "Res5ROIHeads"},
-                  "ROI_BOX_HEAD": {"FFC": {"NUM_FILTERS": 3, "INTERPOLATE": True, "TEST_REDUCE": "vote"}}, **model},
-        "SOLVER": {"MAX_ITER": max_iter, "CHECKPOINT_PERIOD": 5000}, "TEST": {"EVAL_PERIOD": 0, "EXPECTED_RESULTS": []},
-    }  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    stem = f"{name}_ffc" if ffc else name
-    (folder / "log.txt").write_text(f"[time] detectron2 INFO: Contents of args.config_file=configs/{stem}.yaml:\n")
-    lines = [{"iteration": i, "total_loss": 1.0, "time": 0.3} for i in (19, iteration - 1)]
-    if ap is not None:
-        lines.append({f"bbox/{key}": value for key, value in box_scores(ap).items()} | {"iteration": max_iter})
-    (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
-
-
-def mmengine_run(folder, name=PAPER_PSP, ffc=False, seed=1, miou=None, step=40_000, max_iters=40_000):
-    """What mmengine's Runner leaves behind: the dumped config, TIMESTAMP/vis_data/scalars.json."""
-    stem = name.replace("pspnet_", "pspnet-ffc_") if ffc else name
-    text = (
-        f"custom_imports = dict(allow_failed_imports=False, imports=['ffc_dense.segmentation'])\n"
-        f"load_from = None\nmodel = dict(\n    decode_head=dict(channels=512, type='{'FFC' * ffc}PSPHead'),\n"
-        f"    test_cfg=dict(crop_size=(\n        769,\n        769,\n    ), mode='slide'))\n"
-        f"optim_wrapper = dict(optimizer=dict(lr=0.01, type='SGD'), type='OptimWrapper')\n"
-        f"param_scheduler = [\n    dict(eta_min=0, type='PolyLR'),\n]\nrandomness = dict(seed={seed})\n"
-        f"train_cfg = dict(max_iters={max_iters}, type='IterBasedTrainLoop', val_interval=4000)\n"
-        f"train_dataloader = dict(batch_size=2, num_workers={seed})\nwork_dir = '{folder}'\n"
-    )
-    log = folder / "20261124_100000" / "vis_data" / "scalars.json"
-    log.parent.mkdir(parents=True)
-    (folder / f"{stem}.py").write_text(text)
-    lines = [{"lr": 0.01, "loss": 2.0, "time": 0.1, "iter": i, "step": i} for i in (50, step)]
-    if miou is not None:
-        lines.append({"aAcc": miou + 15, "mIoU": miou, "mAcc": miou + 7, "time": 0.05, "step": max_iters})
-    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
-
-
-def reductions(folder, framework, weights, results):
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"framework": framework, "config": "any.yaml", "weights": str(weights), "results": results}
-    (folder / "reductions.json").write_text(json.dumps(content))
-    return folder
-
-
-def rows(text, *cells):
-    """The rows of Markdown tables in ``text`` that begin with these cells, each a list of cells."""
-    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
-    return [row for row in ([cell.strip() for cell in line] for line in lines) if tuple(row[: len(cells)]) == cells]
 
 
 @pytest.fixture
@@ -273,8 +215,8 @@ def test_a_run_without_a_seed_is_not_paired(tmp_path):
     [
         ("metrics.json", '{"iteration": 1}\n{broken\n{"iteration": 2}\n', r"metrics\.json, line 2"),
         ("metrics.json", "[1, 2]\n", r"metrics\.json, line 1: expected a JSON mapping"),
-        ("config.yaml", "a: [", r"config\.yaml is no valid yaml"),
-        ("config.yaml", "SEED: 1\n", r"config\.yaml is no complete detectron2 config: 'SOLVER'"),
+        ("train_config.yaml", "a: [", r"train_config\.yaml is no valid yaml"),
+        ("train_config.yaml", "SEED: 1\n", r"train_config\.yaml is no complete detectron2 config: 'SOLVER'"),
         ("results.json", "{", r"results\.json is no valid JSON"),
         ("reductions.json", "{}", r"reductions\.json: 'results' is missing"),
     ],
@@ -317,10 +259,11 @@ def test_real_dumps_of_twins_are_one_comparison(tmp_path):
         add_ffc_config(cfg)
         cfg.merge_from_file(str(ROOT / "configs" / "coco" / f"{PAPER_C4}{'_ffc' * ffc}.yaml"))
         cfg.SEED, cfg.OUTPUT_DIR = 1, str(folders[-1])
-        (folders[-1] / "config.yaml").write_text(cfg.dump())
+        (folders[-1] / "train_config.yaml").write_text(cfg.dump())
         folders.append(mmengine_run(tmp_path / f"m{ffc}", ffc=ffc, miou=78.0 + ffc))
-        dumped = next(folders[-1].glob("*.py"))
-        source = mmengine.Config.fromfile(ROOT / "configs" / "cityscapes" / dumped.name)
+        dumped = next(folders[-1].glob("*/vis_data/config.py"))
+        name = next(folders[-1].glob("*.py")).name
+        source = mmengine.Config.fromfile(ROOT / "configs" / "cityscapes" / name)
         source.merge_from_dict({"randomness.seed": 1, "work_dir": str(folders[-1])})
         source.dump(dumped)
     text = report(compare(read_runs(folders)))
@@ -335,14 +278,14 @@ def test_command_writes_table_json_and_plot(tmp_path, command):
     (tmp_path / "runs" / "other").mkdir()
     text, error = command("runs/a", "runs/other", "--json", "out.json", "--plot", "out.png")
     assert error is None
-    assert rows(text, PAPER_C4, "stock")[0][6] == "27.00" and "Left out, no runs: runs/other" in text
+    assert rows(text, PAPER_C4, "stock")[0][6] == "27.00" and "- runs/other holds no run: expected" in text
     entries = json.loads((tmp_path / "out.json").read_text())
     assert entries[0]["runs"][0]["scores"]["stock"]["AP"] == 27.0
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.width > 800
     (tmp_path / "runs" / "a" / "metrics.json").write_text("{\n{\n")
     assert "metrics.json, line 1 is no valid JSON" in command("runs/a")[1]
-    assert command("runs/other")[1].startswith("results_table: no run in runs/other: expected")
+    assert command("runs/other")[1].startswith("results_table: no run in the folders given:\n- runs/other holds no run")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -4,6 +4,7 @@
 Takes output folders of detectron2, work directories of mmengine, and folders of evaluations (tools/eval_coco.py,
 tools/eval_cityscapes.py, train_net.py --eval-only, mmseg's test.py). Runs that share a config but for the seed are one
 row; stock and FFC are paired by seed. A run that is missing or unfinished is shown as that, never as a number.
+A folder or an evaluation that cannot be read is listed at the end as left out; the exit status is 1 if no run is left.
 
     python tools/results_table.py work_dirs/*                       # Markdown
     python tools/results_table.py RUN... --plot results.png --json results.json
@@ -11,10 +12,11 @@ row; stock and FFC are paired by seed. A run that is missing or unfinished is sh
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
-from ffc_dense.results import EXPECTED, compare, holds_run, read_runs
+from ffc_dense.results import compare, read_runs, without_doubles
 from ffc_dense.results.export import as_json
 from ffc_dense.results.markdown import report
 from ffc_dense.results.plot import draw
@@ -32,24 +34,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    folders = list(map(Path, args.runs))
-    others = [folder for folder in folders if folder.exists() and not holds_run(folder)]
-    if others and len(others) == len(folders):
-        raise FileNotFoundError(f"no run in {', '.join(map(str, others))}: {EXPECTED}")
-    comparisons = compare(read_runs(folder for folder in folders if folder not in others))
-    print(report(comparisons, args.reduce))
-    if others:
-        print(f"\nLeft out, no runs: {', '.join(map(str, others))}")
+    left_out: list[str] = []
+    runs = without_doubles(read_runs(args.runs, left_out), left_out)
+    lines = "".join(f"\n- {line}" for line in left_out)
+    if args.runs and not runs:
+        raise ValueError(f"no run in the folders given:{lines}")
+    comparisons = compare(runs)
+    # Before anything is printed: a reader like `head` may end this process.
     if args.json:
         Path(args.json).write_text(json.dumps(as_json(comparisons), indent=1) + "\n")
     if args.plot:
         reduction = args.reduce[0] if args.reduce else "vote"
         drawn = draw(comparisons, Path(args.plot), reduction)
         print(f"plot: {args.plot}" if drawn else "plot: not written, no run has a score", file=sys.stderr)
+    print(report(comparisons, args.reduce))
+    if left_out:
+        print(f"\n### Left out\n{lines}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
     try:
         main()
+    except BrokenPipeError:  # the reader had enough; python would complain once more when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (FileNotFoundError, ValueError, ImportError) as error:
         sys.exit(f"results_table: {error}")

@@ -2,10 +2,11 @@
 """Train and evaluate detectron2 models, with or without FFC, on datasets in COCO's format.
 
 Follows detectron2's ``tools/train_net.py``, except that FFC's config keys and ROI heads and the mini dataset are there,
-that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, and that ``--eval-only`` refuses a checkpoint that
-lacks weights of the model and writes ``OUTPUT_DIR/results.json``. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the
-number of CPU processes. Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and what is
-not there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read.
+that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, that a training writes its settings, as scaled, to
+``OUTPUT_DIR/train_config.yaml``, and that ``--eval-only`` refuses a checkpoint that lacks weights of the model and
+writes ``OUTPUT_DIR/results.json``, which names the checkpoint. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the number
+of CPU processes. Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and what is not
+there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read.
 """
 
 import json
@@ -13,6 +14,7 @@ import logging
 import os
 import signal
 from functools import partial
+from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
@@ -22,6 +24,7 @@ from detectron2.utils import comm
 
 from ffc_dense.detection import EvalCheckpointer, add_ffc_config
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
+from ffc_dense.results.train_config import write_train_config
 
 
 class Trainer(DefaultTrainer):
@@ -69,12 +72,20 @@ def setup(args) -> CfgNode:
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict:
     model = Trainer.build_model(cfg)
-    EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    checkpointer = EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
+        last = resume and checkpointer.has_checkpoint()
+        head = cfg.MODEL.ROI_HEADS.NAME
+        evaluated = {
+            "weights": checkpointer.get_checkpoint_file() if last else cfg.MODEL.WEIGHTS,
+            "reduction": cfg.MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE if head.startswith("FFC") else "stock",
+            "dataset": cfg.DATASETS.TEST[0] if len(cfg.DATASETS.TEST) == 1 else None,
+        }
         with open(os.path.join(cfg.OUTPUT_DIR, "results.json"), "w") as file:
-            json.dump(results, file, indent=1)
+            json.dump({**results, "evaluated": evaluated}, file, indent=1)
     return results
 
 
@@ -84,6 +95,9 @@ def main(args):
         return evaluate(cfg, args.resume)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
+    if comm.is_main_process():
+        resumed = args.resume and trainer.checkpointer.has_checkpoint()
+        write_train_config(Path(cfg.OUTPUT_DIR), trainer.cfg.dump(), comm.get_world_size(), resumed)
     return trainer.train()
 
 

@@ -4,8 +4,8 @@
 framework needs to be installed.
 """
 
-from .comparison import Comparison, compare
-from .reading import EXPECTED, holds_run, read_runs
+from .comparison import Comparison, compare, without_doubles
+from .reading import read_runs
 from .run import Run
 
-__all__ = ["EXPECTED", "Comparison", "Run", "compare", "holds_run", "read_runs"]
+__all__ = ["Comparison", "Run", "compare", "read_runs", "without_doubles"]

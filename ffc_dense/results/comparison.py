@@ -41,6 +41,20 @@ class Comparison:
         return sorted(found, key=lambda name: (order.get(name, 2), len(name), name))
 
 
+def without_doubles(runs: list[Run], left_out: list[str]) -> list[Run]:
+    """The runs whose config and seed no other run has; each set of equal ones becomes a line in ``left_out``."""
+    equal: dict[tuple, list[Run]] = {}
+    for run in runs:
+        equal.setdefault((run.framework, run.key, run.variant, run.seed), []).append(run)
+    doubled = [same for (*_, seed), same in equal.items() if seed is not None and len(same) > 1]
+    for same in doubled:
+        left_out.append(
+            f"{' and '.join(str(run.folder) for run in same)} are all {same[0].name}, {same[0].variant}, seed "
+            f"{same[0].seed}: name one of them alone"
+        )
+    return [run for run in runs if not any(run is other for same in doubled for other in same)]
+
+
 def compare(runs: list[Run]) -> list[Comparison]:
     """Group runs that differ in seed, paths and FFC alone. The paper's systems come first, runs or not.
 

@@ -1,4 +1,4 @@
-"""A detectron2 output folder: config.yaml, metrics.json, results.json, log.txt."""
+"""A detectron2 output folder: train_config.yaml or config.yaml, metrics.json, results.json, log.txt."""
 
 import copy
 import hashlib
@@ -7,14 +7,12 @@ import re
 from pathlib import Path
 
 from .files import read_json, read_json_lines, read_yaml
-from .run import STOCK, Run
+from .run import STOCK, Evaluation, Run
+from .train_config import INCIDENTAL, recorded, without
 
 TESTED = re.compile(r"bbox/(AP\w*)$")
-# What may differ between runs that are compared: the machine, and how often something is written.
-INCIDENTAL = (
-    "SEED", "OUTPUT_DIR", "VERSION", "VIS_PERIOD", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE",
-    "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD", "TEST.EXPECTED_RESULTS",
-)  # fmt: skip
+LAZY = re.compile(r"!!python/|^\s*_target_:", re.MULTILINE)  # what LazyConfig.save writes
+GUESSED = "no train_config.yaml in the folder: seed and schedule are those of the last command there"
 
 
 def is_detectron2_run(folder: Path) -> bool:
@@ -22,58 +20,77 @@ def is_detectron2_run(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Run:
-    """The run of an output folder, with the scores of its last evaluation.
+    """The run of an output folder, with the score of its own last validation.
 
-    ``config.yaml`` is that of the last command which wrote into the folder, as detectron2 leaves it.
+    Seed, schedule and settings are those of ``train_config.yaml``. A folder that another script than
+    ``tools/train_net.py`` trained has ``config.yaml`` alone, which is that of the last command; the run then says so.
 
     Raises:
-        ValueError: a file is malformed or lacks a key; the message names it.
+        ValueError: a file is malformed or lacks a key, the run is a LazyConfig's, or its schedule cannot be known; the
+            message names the file.
     """
-    cfg = read_yaml(folder / "config.yaml")
+    paths = recorded(folder) or [folder / "config.yaml"]
+    if paths[0].name == "config.yaml" and LAZY.search(paths[0].read_text(errors="replace")):
+        raise ValueError(f"{folder}: LazyConfig run (only runs of yaml configs are read, its config.yaml is no such)")
+    configs = [read_yaml(path) for path in paths]
     entries = read_json_lines(folder / "metrics.json")
     try:
-        max_iterations, seed = cfg["SOLVER"]["MAX_ITER"], cfg["SEED"]
-        head, ffc = cfg["MODEL"]["ROI_HEADS"]["NAME"], cfg["MODEL"]["ROI_BOX_HEAD"].get("FFC", {})
+        last = configs[-1]
+        max_iterations, seed = last["SOLVER"]["MAX_ITER"], configs[0]["SEED"]
+        head, ffc = last["MODEL"]["ROI_HEADS"]["NAME"], last["MODEL"]["ROI_BOX_HEAD"].get("FFC", {})
+        tests = last.get("DATASETS", {}).get("TEST", [])
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder / 'config.yaml'} is no complete detectron2 config: {error} is missing") from error
+        raise ValueError(f"{paths[-1]} is no complete detectron2 config: {error} is missing") from error
+    if paths[0].name == "config.yaml" and last["SOLVER"].get("REFERENCE_WORLD_SIZE", 0):
+        raise ValueError(
+            f"{folder}: config.yaml has SOLVER.REFERENCE_WORLD_SIZE, but not the scaled schedule, and there is no "
+            "train_config.yaml: how long the run trains is unknown. Resume it with tools/train_net.py, which writes it"
+        )
     # EvalHook logs the final score with iteration = MAX_ITER; the last training step is MAX_ITER - 1.
     trained = [entry["iteration"] + 1 for entry in entries if "total_loss" in entry and "iteration" in entry]
     tested = [entry for entry in entries if "bbox/AP" in entry]
     iteration = min(max(trained, default=0), max_iterations)
     run = Run(
-        folder, "detectron2", config_name(folder), _key(cfg, folder), _variant(head, ffc),
-        seed if seed >= 0 else None, iteration, max_iterations,
+        folder, "detectron2", config_name(folder), _key(configs, folder), _variant(head, ffc),
+        seed if seed >= 0 else None, iteration, max_iterations, datasets=tuple(tests),
+        identity_note=GUESSED if paths[0].name == "config.yaml" else "",
     )  # fmt: skip
-    results = folder / "results.json"
-    if run.finished and results.is_file():  # newer than the log's score, and config.yaml has its TEST_REDUCE
-        run.add_scores(_reduction(cfg), read_json(results).get("bbox") or {}, results)
-    elif run.finished and tested and tested[-1].get("iteration", -1) >= max_iterations - 1:
+    if len(configs) > 1:
+        run.notes.append(f"resumed with other settings: {', '.join(path.name for path in paths[1:])}")
+    if run.finished and tested and tested[-1].get("iteration", -1) >= max_iterations - 1:
         values = {TESTED.match(key)[1]: value for key, value in tested[-1].items() if TESTED.match(key)}
-        run.add_scores(_reduction(cfg), values, folder / "metrics.json")
+        run.add_scores(_reduction(last), values, folder / "metrics.json")
     return run
 
 
 def is_evaluation(folder: Path) -> bool:
-    """Whether ``train_net.py --eval-only`` wrote into ``folder``, and no training did."""
-    names = {"config.yaml", "results.json"}
-    return all((folder / name).is_file() for name in names) and not (folder / "metrics.json").exists()
+    """Whether ``train_net.py --eval-only`` wrote into ``folder``."""
+    return all((folder / name).is_file() for name in ("config.yaml", "results.json"))
 
 
-def evaluation(folder: Path) -> tuple[Path, Path, dict[str, dict]]:
-    """(results.json, checkpoint, {reduction: metrics}) of a folder that holds an evaluation alone.
+def evaluation(folder: Path) -> Evaluation:
+    """The last ``train_net.py --eval-only`` in ``folder``, be it a training's folder or not.
 
     Raises:
         ValueError: a file is malformed; the message names it.
     """
-    path, cfg = folder / "results.json", read_yaml(folder / "config.yaml")
+    path = folder / "results.json"
+    content = read_json(path)
+    metrics = content.get("bbox") or {}
     try:
-        return path, Path(cfg["MODEL"]["WEIGHTS"]), {_reduction(cfg): read_json(path).get("bbox") or {}}
+        if "evaluated" in content:
+            source = content["evaluated"]
+            return Evaluation(path, Path(source["weights"]), {source["reduction"]: metrics}, source.get("dataset"))
+        # Written before results.json named its checkpoint: config.yaml is this evaluation's unless a later command
+        # replaced it; then the checkpoint is found in no training's folder.
+        cfg = read_yaml(folder / "config.yaml")
+        return Evaluation(path, Path(cfg["MODEL"]["WEIGHTS"]), {_reduction(cfg): metrics})
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder / 'config.yaml'} is no complete detectron2 config: {error} is missing") from error
+        raise ValueError(f"{path} does not say what was evaluated: {error} is missing; evaluate again") from error
 
 
 def config_name(folder: Path) -> str:
-    """The stem of the config file that the log names; without a log, the folder's name."""
+    """The stem of the config file that the log names first; without a log, the folder's name."""
     log = folder / "log.txt"
     if log.is_file():
         with log.open(errors="replace") as lines:
@@ -101,17 +118,18 @@ def _variant(head: str, ffc: dict) -> str:
     return " ".join(["FFC", *options])
 
 
-def _key(cfg: dict, folder: Path) -> str:
-    cfg = copy.deepcopy(cfg)
-    for dotted in INCIDENTAL:
-        *parents, name = dotted.split(".")
-        node = cfg
-        for parent in parents:
-            node = node.get(parent, {})
-        node.pop(name, None)
+def _key(configs: list[dict], folder: Path) -> str:
+    """A hash of the first start's settings and of every later change to them; equal for runs that may be compared."""
+    compared = [_settings(cfg, folder, first=cfg is configs[0]) for cfg in configs]
+    return hashlib.sha256(json.dumps(compared, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _settings(cfg: dict, folder: Path, first: bool) -> dict:
+    cfg = without(copy.deepcopy(cfg), INCIDENTAL)
     cfg["MODEL"]["ROI_BOX_HEAD"].pop("FFC", None)
     cfg["MODEL"]["ROI_HEADS"]["NAME"] = cfg["MODEL"]["ROI_HEADS"]["NAME"].removeprefix("FFC")
     weights = cfg["MODEL"].get("WEIGHTS") or ""
-    if Path(weights).parent.resolve() == folder.resolve():  # an --eval-only of the run's own checkpoint
-        del cfg["MODEL"]["WEIGHTS"]
-    return hashlib.sha256(json.dumps(cfg, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    # Not initial weights: a resumed training loads none, and the run's own are those of an --eval-only.
+    if not first or (weights and Path(weights).parent.resolve() == folder.resolve()):
+        cfg["MODEL"].pop("WEIGHTS", None)
+    return cfg

@@ -14,8 +14,8 @@ def as_json(comparisons: list[Comparison]) -> list[dict]:
             "paper": {"stock": group.system.stock, "ffc": group.system.ffc} if group.system else None,
             "runs": [
                 {"folder": str(run.folder), "variant": variant, "seed": run.seed, "iteration": run.iteration,
-                 "max_iterations": run.max_iterations, "status": run.status or "scored", "notes": run.notes,
-                 "scores": run.scores}
+                 "max_iterations": run.max_iterations, "status": run.status or "scored",
+                 "notes": run.notes + [run.identity_note] * bool(run.identity_note), "scores": run.scores}
                 for variant, runs in group.runs.items() for run in runs
             ],
             "results": [_result(group, variant, reduction, metric)

@@ -20,7 +20,7 @@ def report(comparisons: list[Comparison], reductions: list[str] | None = None) -
     if tests := seed_table(comparisons, reductions):
         parts.append(f"### FFC - stock, paired by seed\n\n{tests}")
     if states := state_list(comparisons):
-        parts.append(f"### Runs without scores\n\n{states}")
+        parts.append(f"### Runs without scores, and notes\n\n{states}")
     return "\n\n".join(parts)
 
 
@@ -96,13 +96,15 @@ def seed_table(comparisons: list[Comparison], reductions: list[str] | None = Non
     lines = []
     for group in comparisons:
         for variant in group.variants:
+            pair = group.runs.get(STOCK, []) + group.runs.get(variant, [])
+            doubts = sorted({run.identity_note for run in pair if run.identity_note})
             for reduction in chosen(group, variant, reductions):
                 for metric in METRICS[group.framework]:
                     stock = group.by_seed(STOCK, STOCK, metric)
                     ffc = group.by_seed(variant, reduction, metric)
                     if test := paired(stock, ffc):
-                        left_out = sorted(stock.keys() ^ ffc.keys())
-                        lines.append(_row([group.name, variant, reduction, metric, *_test_cells(test, left_out)]))
+                        cells = _test_cells(test, sorted(stock.keys() ^ ffc.keys()), doubts)
+                        lines.append(_row([group.name, variant, reduction, metric, *cells]))
     if not lines:
         return ""
     head = ["config", "classifier", "test", "metric", "n (seeds)", "mean difference ± sd", "95 % interval",
@@ -110,9 +112,9 @@ def seed_table(comparisons: list[Comparison], reductions: list[str] | None = Non
     return "\n".join([_row(head), "|" + "---|" * len(head), *lines])
 
 
-def _test_cells(test: Paired, left_out: list[int]) -> list[str]:
+def _test_cells(test: Paired, left_out: list[int], doubts: list[str]) -> list[str]:
     difference = test.difference
-    notes = [test.note] if test.note else []
+    notes = [test.note, *doubts] if test.note else list(doubts)
     if left_out:
         notes.append(f"seeds {', '.join(map(str, left_out))} without a partner left out")
     return [
@@ -126,12 +128,13 @@ def _test_cells(test: Paired, left_out: list[int]) -> list[str]:
 
 
 def state_list(comparisons: list[Comparison]) -> str:
-    """A line per run that has no score, or whose evaluations were not all of the last checkpoint."""
+    """A line per run that has no score, that has evaluations which do not count, or whose identity is in doubt."""
     lines = []
     for group in comparisons:
         for variant, runs in group.runs.items():
             for run in runs:
-                reasons = [run.status] if run.status else run.notes
+                reasons = [run.status] if run.status else list(run.notes)
+                reasons += [run.identity_note] * bool(run.identity_note)
                 seed = "seed unknown" if run.seed is None else f"seed {run.seed}"
                 if reasons:
                     lines.append(f"- {group.name}, {variant}, {seed}: {'; '.join(reasons)} ({run.folder})")

@@ -1,77 +1,150 @@
-"""An mmengine work directory: the dumped config, TIMESTAMP/vis_data/scalars.json, TIMESTAMP/TIMESTAMP.json."""
+"""An mmengine work directory: TIMESTAMP/vis_data/{config.py,scalars.json}, TIMESTAMP/TIMESTAMP.{json,log}.
+
+A folder TIMESTAMP belongs to one command. ``NAME.py`` above them is the config of the last command, whatever it was,
+so it gives the run's name alone.
+"""
 
 import copy
 import hashlib
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from .files import read_dumped_config, read_json, read_json_lines
-from .run import STOCK, Run
+from .run import STOCK, Evaluation, Run
 
 FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps", "vote_at")
 INCIDENTAL = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")  # of the data loader
-COMPARED = ("model", "train_dataloader", "optim_wrapper", "param_scheduler")
+COMPARED = ("model", "train_dataloader", "optim_wrapper", "param_scheduler")  # mixed precision is optim_wrapper.type
+GUESSED = "no vis_data/config.py of the training: seed and settings are those of the last command in the folder"
+TTA = "test-time augmentation (--tta)"
 
 
-def logs(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/vis_data/scalars.json"))
+@dataclass
+class Training:
+    """One training command: its log, its lines, and the config that it dumped (None if there is none)."""
+
+    log: Path
+    entries: list[dict]
+    config: Path | None
+
+    @property
+    def steps(self) -> int:
+        """The last iteration that was logged, by the loss or by a validation."""
+        return max((entry.get("step", 0) for entry in self.entries), default=0)
+
+
+def trainings(folder: Path) -> list[Training]:
+    """The commands that trained in ``folder``, in order. A test logs no step."""
+    found = []
+    for log in sorted(folder.glob("*/vis_data/scalars.json")):
+        config = log.parent / "config.py"
+        found.append(Training(log, read_json_lines(log), config if config.is_file() else None))
+    return [training for training in found if training.steps > 0]
 
 
 def is_mmengine_run(folder: Path) -> bool:
-    return bool(logs(folder)) and any(folder.glob("*.py"))
+    return any(folder.glob("*/vis_data/scalars.json")) and any(folder.glob("*.py")) and bool(trainings(folder))
 
 
 def read(folder: Path) -> Run:
-    """The run of a work directory, with the score of its last validation.
+    """The run of a work directory, with the score of its own last validation.
+
+    If the training was resumed, seed and initial weights are those of its first start, which mmengine keeps; the rest
+    is that of the last.
 
     Raises:
         ValueError: a file is malformed or lacks a key; the message names it.
     """
-    configs = sorted(folder.glob("*.py"))
-    if len(configs) > 1:
-        raise ValueError(
-            f"{folder} holds the configs of several runs ({', '.join(path.name for path in configs)}); "
-            "give each its own --work-dir"
-        )
-    cfg = read_dumped_config(configs[0])
-    entries = [entry for log in logs(folder) for entry in read_json_lines(log)]
+    commands = trainings(folder)
+    name = _name(folder, commands[-1])
+    paths = [training.config or folder / f"{name}.py" for training in commands]
+    configs = [read_dumped_config(path) for path in paths]
+    # What was trained before a new start in the same folder is no part of the run.
+    start = max((i for i, cfg in enumerate(configs) if not cfg.get("resume")), default=0)
+    commands, first, last = commands[start:], configs[start], configs[-1]
     try:
-        max_iterations = cfg["train_cfg"]["max_iters"]
-        head = cfg["model"]["decode_head"]
-        variant, reduction, key = _variant(head), reduction_of(cfg), _key(cfg)
+        max_iterations = last["train_cfg"]["max_iters"]
+        head = last["model"]["decode_head"]
+        variant, reduction = _variant(head), reduction_of(last)
+        key = _key(last, first.get("load_from"), _world_size(commands[0].log))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{configs[0]} is no training config by iterations: {error} is missing") from error
-    iteration = max((entry["step"] for entry in entries if "loss" in entry and "step" in entry), default=0)
-    seed = (cfg.get("randomness") or {}).get("seed")
-    run = Run(folder, "mmseg", configs[0].stem, key, variant, seed, min(iteration, max_iterations), max_iterations)
-    tested = [entry for entry in entries if "mIoU" in entry]
+        raise ValueError(f"{paths[-1]} is no training config by iterations: {error} is missing") from error
+    run = Run(
+        folder, "mmseg", name, key, variant, (first.get("randomness") or {}).get("seed"),
+        min(_iteration(folder, commands, last), max_iterations), max_iterations,
+        identity_note="" if all(training.config for training in commands) else GUESSED,
+    )  # fmt: skip
+    tested = [entry for training in commands for entry in training.entries if "mIoU" in entry]
     if run.finished and tested and tested[-1].get("step", -1) >= max_iterations:
-        run.add_scores(reduction, tested[-1], logs(folder)[-1])
+        run.add_scores(reduction, tested[-1], commands[-1].log)
     return run
 
 
-def tests(folder: Path) -> list[tuple[Path, str, str, dict]]:
-    """What mmseg's ``test.py`` left in a work directory: (file, checkpoint, reduction, metrics) of each test.
+def is_test(path: Path) -> bool:
+    """Whether a TIMESTAMP/TIMESTAMP.json is what ``test.py`` leaves."""
+    return path.stem == path.parent.name and (path.parent / "vis_data" / "config.py").is_file()
+
+
+def test(path: Path) -> Evaluation | None:
+    """What mmseg's ``test.py`` wrote into ``path``; None for another kind of test (eval_cityscapes.py's).
 
     Raises:
         ValueError: a file is malformed; the message names it.
     """
-    found = []
-    for path in sorted(folder.glob("*/*.json")):
-        config = path.parent / "vis_data" / "config.py"
-        if path.stem != path.parent.name or not config.is_file():
-            continue
-        metrics = read_json(path)
-        if "mIoU" in metrics:
-            cfg = read_dumped_config(config)
-            found.append((path, cfg.get("load_from") or "", reduction_of(cfg), metrics))
-    return found
+    metrics = read_json(path)
+    if "mIoU" not in metrics:
+        return None
+    config = path.parent / "vis_data" / "config.py"
+    cfg = read_dumped_config(config)
+    try:
+        checkpoint = Path(cfg.get("load_from") or "")
+        if "decode_head" not in cfg["model"] and "module" in cfg["model"]:  # the model is wrapped in tta_model
+            return Evaluation(path, checkpoint, {}, left_out=TTA)
+        return Evaluation(path, checkpoint, {reduction_of(cfg): metrics})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{config} is no config of a segmentor: {error} is missing") from error
 
 
 def reduction_of(cfg: dict) -> str:
     """The reduction that a dumped config evaluates with; 'stock' for a stock head."""
     head = cfg["model"]["decode_head"]
     return head.get("test_reduce", "vote") if head["type"].split(".")[-1].startswith("FFC") else STOCK
+
+
+def _name(folder: Path, training: Training) -> str:
+    """The stem of NAME.py; of several, of the one that holds the training's config."""
+    configs = sorted(folder.glob("*.py"))
+    if len(configs) > 1 and training.config:
+        text = training.config.read_text()
+        configs = [path for path in configs if path.read_text() == text] or configs
+    if len(configs) > 1:
+        raise ValueError(
+            f"{folder} holds the configs of several runs ({', '.join(path.name for path in configs)}); "
+            "give each its own --work-dir"
+        )
+    return configs[0].stem
+
+
+def _iteration(folder: Path, commands: list[Training], cfg: dict) -> int:
+    """The last iteration that is known: logged, or that of the last checkpoint.
+
+    The loss is logged every ``interval`` iterations only, so the checkpoint may be ahead by less than that. One that is
+    further ahead is of an earlier run in the same folder.
+    """
+    logged = max(training.steps for training in commands)
+    pointer = folder / "last_checkpoint"
+    found = re.search(r"iter_(\d+)\.pth\s*$", pointer.read_text()) if pointer.is_file() else None
+    interval = ((cfg.get("default_hooks") or {}).get("logger") or {}).get("interval", 10)  # LoggerHook's default
+    return int(found[1]) if found and logged < int(found[1]) < logged + interval else logged
+
+
+def _world_size(log: Path) -> int | None:
+    """The number of processes, from the head of TIMESTAMP/TIMESTAMP.log; None if there is no such line."""
+    path = log.parent.parent / f"{log.parent.parent.name}.log"
+    found = re.search(r"GPU number: (\d+)", path.read_text(errors="replace")) if path.is_file() else None
+    return int(found[1]) if found else None
 
 
 def _variant(head: dict) -> str:
@@ -82,7 +155,7 @@ def _variant(head: dict) -> str:
     return " ".join(["FFC", *options])
 
 
-def _key(cfg: dict) -> str:
+def _key(cfg: dict, load_from: str | None, world_size: int | None) -> str:
     compared = copy.deepcopy({name: cfg[name] for name in COMPARED})
     head = compared["model"]["decode_head"]
     head["type"] = head["type"].split(".")[-1].removeprefix("FFC")
@@ -90,5 +163,10 @@ def _key(cfg: dict) -> str:
         head.pop(name, None)
     for name in INCIDENTAL:
         compared["train_dataloader"].pop(name, None)
-    compared["max_iters"] = cfg["train_cfg"]["max_iters"]
+    scaling = cfg.get("auto_scale_lr") or {}
+    compared |= {
+        "max_iters": cfg["train_cfg"]["max_iters"], "load_from": load_from, "world_size": world_size,
+        "auto_scale_lr": scaling.get("base_batch_size") if scaling.get("enable") else None,
+        "custom_hooks": cfg.get("custom_hooks") or [],
+    }  # fmt: skip
     return hashlib.sha256(json.dumps(compared, sort_keys=True, default=str).encode()).hexdigest()[:12]

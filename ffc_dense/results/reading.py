@@ -1,12 +1,13 @@
 """Run folders -> runs, with the scores of evaluations that lie beside or inside them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import detectron2_runs, mmengine_runs
 from .files import read_json
-from .run import Run
+from .run import STOCK, Evaluation, Run
 
 REDUCTIONS = "reductions.json"  # of tools/eval_coco.py and tools/eval_cityscapes.py
 EXPECTED = (
@@ -16,39 +17,53 @@ EXPECTED = (
 ITERATION = re.compile(r"(?:model|iter)_(\d+)\.pth$")
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether a training or an evaluation wrote into ``folder``; says nothing about the files' contents."""
-    training = detectron2_runs.is_detectron2_run(folder) or mmengine_runs.is_mmengine_run(folder)
-    return training or (folder / REDUCTIONS).is_file() or detectron2_runs.is_evaluation(folder) or any(
-        path.stem == path.parent.name for path in folder.glob("*/*.json")
-    )
-
-
-def read_runs(folders: Iterable[Path | str]) -> list[Run]:
+def read_runs(folders: Iterable[Path | str], left_out: list[str] | None = None) -> list[Run]:
     """The training runs in ``folders``, each once, with every score that was found.
 
     A folder is one that a training wrote into, or one of an evaluation: ``reductions.json``, the ``results.json`` of
     ``train_net.py --eval-only``, or what mmseg's ``test.py`` leaves. An evaluation belongs to the training whose
-    folder holds the checkpoint that it names; evaluations in a direct subfolder of a training are found too.
+    folder holds the checkpoint that it names, wherever its own files are; evaluations in a direct subfolder of a
+    training are found too.
+
+    Args:
+        left_out: if given, a folder or an evaluation that cannot be read becomes a line in it instead of an error.
 
     Raises:
         FileNotFoundError: a folder is missing, holds neither, or its checkpoint's training folder is gone.
         ValueError: a file is malformed; the message names it.
     """
-    folders = list(map(Path, folders))
     runs: dict[Path, Run] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is no folder; give the output folders of trainings or evaluations")
-        if (run := _training(folder)) is not None:
-            runs.setdefault(folder.resolve(), run)
-        elif not _evaluations(folder):
-            raise FileNotFoundError(f"{folder} holds no run: {EXPECTED}")
-    for folder in folders:
-        places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-        for path, checkpoint, scores in (found for place in places for found in _evaluations(place)):
-            _attach(runs, path, checkpoint, scores)
+    readable = []
+    for folder in map(Path, folders):
+        with _collecting(left_out):
+            if not folder.is_dir():
+                raise FileNotFoundError(f"{folder} is no folder; give the output folders of trainings or evaluations")
+            if (run := _training(folder)) is not None:
+                runs.setdefault(folder.resolve(), run)
+            elif not _evaluation_files(folder):
+                raise FileNotFoundError(f"{folder} holds no run: {EXPECTED}")
+            readable.append(folder)
+    seen = set()
+    for folder in readable:
+        for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
+            for path in _evaluation_files(place):
+                if path.resolve() in seen:
+                    continue
+                seen.add(path.resolve())
+                with _collecting(left_out):
+                    if (evaluation := _evaluation(path)) is not None:
+                        _attach(runs, evaluation)
     return sorted(runs.values(), key=lambda run: (run.framework, str(run.folder)))
+
+
+@contextmanager
+def _collecting(left_out: list[str] | None) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        if left_out is None:
+            raise
+        left_out.append(str(error))
 
 
 def _training(folder: Path) -> Run | None:
@@ -59,27 +74,34 @@ def _training(folder: Path) -> Run | None:
     return None
 
 
-def _evaluations(folder: Path) -> list[tuple[Path, Path, dict[str, dict]]]:
-    """(file, checkpoint, {reduction: metrics}) of every evaluation in ``folder`` itself; the most exact one last."""
-    found = [(path, Path(checkpoint), {name: metrics})
-             for path, checkpoint, name, metrics in mmengine_runs.tests(folder)]
+def _evaluation_files(folder: Path) -> list[Path]:
+    """The files with scores in ``folder`` itself, the most exact ones last."""
+    found = [path for path in sorted(folder.glob("*/*.json")) if mmengine_runs.is_test(path)]
     if detectron2_runs.is_evaluation(folder):
-        found.append(detectron2_runs.evaluation(folder))
-    path = folder / REDUCTIONS
-    if path.is_file():
-        content = read_json(path)
-        try:
-            results = content["results"]
-            bbox = content["framework"] == "detectron2"
-            # Nothing was scored on images without labels (test-dev).
-            scores = {name: (metrics or {}).get("bbox") if bbox else metrics for name, metrics in results.items()}
-            found.append((path, Path(content["weights"]), scores))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: {error} is missing or of a wrong type; evaluate again") from error
+        found.append(folder / "results.json")
+    if (folder / REDUCTIONS).is_file():
+        found.append(folder / REDUCTIONS)
     return found
 
 
-def _attach(runs: dict[Path, Run], path: Path, checkpoint: Path, scores: dict[str, dict]) -> None:
+def _evaluation(path: Path) -> Evaluation | None:
+    if path.name == "results.json":
+        return detectron2_runs.evaluation(path.parent)
+    if path.name != REDUCTIONS:
+        return mmengine_runs.test(path)
+    content = read_json(path)
+    try:
+        results = content["results"]
+        bbox = content["framework"] == "detectron2"
+        # Nothing was scored on images without labels (test-dev).
+        scores = {name: (metrics or {}).get("bbox") if bbox else metrics for name, metrics in results.items()}
+        return Evaluation(path, Path(content["weights"]), scores, content.get("dataset"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error} is missing or of a wrong type; evaluate again") from error
+
+
+def _attach(runs: dict[Path, Run], evaluation: Evaluation) -> None:
+    path, checkpoint = evaluation.path, evaluation.checkpoint
     training = _training_folder(path, checkpoint)
     if training not in runs:
         run = _training(training) if training.is_dir() else None
@@ -90,17 +112,26 @@ def _attach(runs: dict[Path, Run], path: Path, checkpoint: Path, scores: dict[st
             )
         runs[training] = run
     run = runs[training]
+    if any((name == STOCK) != (run.variant == STOCK) for name in evaluation.scores):
+        raise ValueError(
+            f"{path} has scores of {', '.join(evaluation.scores)}, but {checkpoint} was trained as {run.variant}: "
+            "evaluate it with the config that it was trained with"
+        )
     iteration = _iteration(run, checkpoint)
-    if iteration is not None and iteration < run.max_iterations:
+    if evaluation.left_out:
+        run.notes.append(f"{path.name} left out: {evaluation.left_out}")
+    elif evaluation.dataset and run.datasets and evaluation.dataset not in run.datasets:
+        run.notes.append(f"{path.name} left out: of {evaluation.dataset}, the run's test set is {run.datasets[0]}")
+    elif iteration is not None and iteration < run.max_iterations:
         run.notes.append(f"{path.name} evaluates iteration {iteration:,} of {run.max_iterations:,}")
     elif run.finished:
-        for reduction, metrics in scores.items():
+        for reduction, metrics in evaluation.scores.items():
             run.add_scores(reduction, metrics or {}, path)
 
 
 def _training_folder(path: Path, checkpoint: Path) -> Path:
-    """The folder of a checkpoint; a relative path is tried from here and from the folders above the evaluation."""
-    for start in (Path(), *path.resolve().parents):
+    """The folder of a checkpoint; a relative path is tried from the folders above the evaluation, then from here."""
+    for start in (*path.resolve().parents, Path()):
         if (start / checkpoint).parent.is_dir() and checkpoint.name:
             return (start / checkpoint).parent.resolve()
     return checkpoint.parent.resolve()

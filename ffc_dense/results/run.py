@@ -1,4 +1,4 @@
-"""One training run, whatever framework wrote it."""
+"""One training run, and one evaluation of a checkpoint, whatever framework wrote it."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ class Run:
         iteration, max_iterations: trained so far and in all; None if the training folder is not there to tell.
         scores: {reduction: {metric: percent}}, of the last checkpoint. Empty as long as there are none.
         notes: what kept scores out, in words.
+        datasets: names of the run's test sets; empty if unknown.
+        identity_note: why key and seed may be those of another command; '' if they are the training's own.
     """
 
     folder: Path
@@ -35,6 +37,8 @@ class Run:
     max_iterations: int | None
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    datasets: tuple[str, ...] = ()
+    identity_note: str = ""
 
     @property
     def finished(self) -> bool:
@@ -60,3 +64,22 @@ class Run:
             self.notes.append(f"{source.name} has no {MAIN_METRIC[self.framework]} for {reduction}")
             return
         self.scores.setdefault(reduction, {}).update(found)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one command measured on a checkpoint.
+
+    Args:
+        path: the file with the scores.
+        checkpoint: as the file names it: a relative path is one of where the command was started.
+        scores: {reduction: {metric: percent}}.
+        dataset: its name; None if the file does not say.
+        left_out: why the scores are not those of the tables; '' if they are.
+    """
+
+    path: Path
+    checkpoint: Path
+    scores: dict[str, dict]
+    dataset: str | None = None
+    left_out: str = ""

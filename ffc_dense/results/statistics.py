@@ -40,11 +40,7 @@ class Paired:
 
 
 def paired(stock: dict[int, float], ffc: dict[int, float]) -> Paired | None:
-    """Compare {seed: score} with {seed: score}; None if no seed is in both.
-
-    Raises:
-        ImportError: scipy is missing, and there are two or more pairs.
-    """
+    """Compare {seed: score} with {seed: score}; None if no seed is in both. Without scipy no test is made."""
     seeds = tuple(sorted(stock.keys() & ffc.keys()))
     if not seeds:
         return None
@@ -53,21 +49,16 @@ def paired(stock: dict[int, float], ffc: dict[int, float]) -> Paired | None:
     n = len(seeds)
     if n < 2:
         return Paired(seeds, summary, None, None, None, None, "no test: one pair")
-    stats = _scipy_stats()
     floor = 2.0 ** (1 - n)
     if not any(differences):
         return Paired(seeds, summary, None, None, None, floor, "no test: all differences are zero")
+    try:
+        from scipy import stats
+    except ImportError:
+        return Paired(seeds, summary, None, None, None, floor, "no test: it needs scipy (pip install scipy)")
     wilcoxon_p = float(stats.wilcoxon(differences).pvalue)
     if summary.sd <= 1e-12 * max(map(abs, differences)):  # rounding only: t would be infinite
         return Paired(seeds, summary, None, None, wilcoxon_p, floor, "no t-test: all differences are equal")
     t_p = float(stats.ttest_rel([ffc[seed] for seed in seeds], [stock[seed] for seed in seeds]).pvalue)
     half = float(stats.t.ppf(0.975, n - 1)) * summary.sd / math.sqrt(n)
     return Paired(seeds, summary, (summary.mean - half, summary.mean + half), t_p, wilcoxon_p, floor, "")
-
-
-def _scipy_stats():
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise ImportError("the paired tests over seeds need scipy; run: pip install scipy") from error
-    return stats

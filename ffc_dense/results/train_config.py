@@ -1,0 +1,71 @@
+"""``train_config.yaml``: the settings that a detectron2 training ran with.
+
+detectron2 writes ``config.yaml`` at the start of every command, so an ``--eval-only`` in the same folder replaces the
+training's, and it does so before ``SOLVER.REFERENCE_WORLD_SIZE`` scales the schedule. ``tools/train_net.py`` therefore
+records what the trainer holds, once.
+"""
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+
+from .files import read_yaml
+
+NAME = "train_config.yaml"
+# What may differ between runs that are compared: the machine, and how often something is written. The schedule that is
+# compared is the scaled one, so the number of processes it was written for says nothing more.
+INCIDENTAL = (
+    "SEED", "OUTPUT_DIR", "VERSION", "VIS_PERIOD", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE",
+    "SOLVER.CHECKPOINT_PERIOD", "SOLVER.REFERENCE_WORLD_SIZE", "TEST.EVAL_PERIOD", "TEST.EXPECTED_RESULTS",
+)  # fmt: skip
+
+
+def write_train_config(folder: Path, dumped: str, world_size: int, resumed: bool) -> Path | None:
+    """Record a training that starts, or goes on, in ``folder``.
+
+    A training that starts anew replaces the record. One that goes on leaves it as it is, unless its settings differ in
+    more than paths, seed and initial weights (a resumed training takes all three from its checkpoint): then they are
+    recorded beside it, as ``train_config.1.yaml`` and so on.
+
+    Args:
+        dumped: the trainer's own config (``trainer.cfg.dump()``), scaled to ``world_size`` processes.
+        resumed: whether a checkpoint of this folder was loaded.
+
+    Returns:
+        The file that was written; None if the record already has these settings.
+    """
+    import yaml
+
+    found = recorded(folder)
+    path = folder / NAME
+    if resumed and found:
+        ignored = (*INCIDENTAL, "MODEL.WEIGHTS")
+        if without(read_yaml(found[-1]), ignored) == without(yaml.safe_load(dumped), ignored):
+            return None
+        path = folder / f"train_config.{len(found)}.yaml"
+    else:
+        for old in found:
+            old.unlink()
+    path.write_text(f"# Settings of a training with {world_size} process(es), as scaled to them.\n{dumped}")
+    return path
+
+
+def recorded(folder: Path) -> list[Path]:
+    """train_config.yaml, train_config.1.yaml, ... in the order of the trainings."""
+    first = folder / NAME
+    if not first.is_file():
+        return []
+    later = [path for path in folder.glob("train_config.*.yaml") if path.name.split(".")[1].isdigit()]
+    return [first, *sorted(later, key=lambda path: int(path.name.split(".")[1]))]
+
+
+def without(cfg: dict, keys: Iterable[str]) -> dict:
+    """A copy of a nested mapping that lacks the given dotted keys."""
+    cfg = copy.deepcopy(cfg)
+    for dotted in keys:
+        *parents, name = dotted.split(".")
+        node = cfg
+        for parent in parents:
+            node = node.get(parent, {})
+        node.pop(name, None)
+    return cfg
