@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRIP_ELEMENTS = 2**20  # 4 MiB in fp32 for each thread: a few rows of 7 outputs x 19 classes x 2048 columns
+STRIP_ELEMENTS = 2**19  # 2 MiB in fp32 for each thread: a row or two of 7 outputs x 19 classes x 2048 columns
 MAX_THREADS = 4  # that get a share of their own
 
 
@@ -93,9 +93,11 @@ def _taps(
 def _rounds_weights(maps: Tensor, size: tuple[int, int]) -> bool:
     """Whether torch's kernel rounds the weights to the dtype of ``maps``, which matters in half precision.
 
-    On CPU the general kernel does. Those for 3 channels, for more in ``channels_last`` and for small results do not.
+    On CPU the general kernel does. Those for 3 channels on one thread, for more than 3 in ``channels_last`` and for small
+    results do not.
     """
     images = maps.flatten(0, -4)
     channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
     channels = images.shape[1]
-    return maps.is_cpu and channels != 3 and not (channels > 3 and channels_last) and sum(size) > 128
+    three_channels = channels == 3 and torch.get_num_threads() == 1
+    return maps.is_cpu and not three_channels and not (channels > 3 and channels_last) and sum(size) > 128

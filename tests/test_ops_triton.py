@@ -37,7 +37,7 @@ def test_kernels_are_literal_in_every_dtype(report, kind, dtype, rounding):
 
 def test_kernels_are_literal_for_any_number_of_features(report):
     names = [name for name in report if name.endswith("-features")]
-    assert len(names) == 8 and worst(report, names)[0] < 1e-5
+    assert len(names) == 12 and worst(report, names)[0] < 1e-5
 
 
 def test_kernels_are_literal_for_any_number_of_filters(report):

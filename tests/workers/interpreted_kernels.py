@@ -27,7 +27,7 @@ def cases():
     for name, dtype in DTYPES.items():
         yield f"rows-{name}", FFCLinear(24, 5).to(dtype), torch.randn(7, 24).to(dtype)
         yield f"map-{name}", FFCConv2d(24, 5).to(dtype), torch.randn(2, 24, 3, 5).to(dtype)
-    for features in (1, 16, 33, 200):
+    for features in (1, 16, 33, 200, 2048, 4096):
         yield f"rows-{features}-features", FFCLinear(features, 3), torch.randn(3, features)
         yield f"map-{features}-features", FFCConv2d(features, 3), torch.randn(1, features, 3, 3)
     for filters in (1, 2, 5):
