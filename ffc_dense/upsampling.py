@@ -93,8 +93,8 @@ def _taps(
 def _rounds_weights(maps: Tensor, size: tuple[int, int]) -> bool:
     """Whether torch's kernel rounds the weights to the dtype of ``maps``, which matters in half precision.
 
-    On CPU the general kernel does. Those for 3 channels on one thread, for more than 3 in ``channels_last`` and for small
-    results do not.
+    On CPU the general kernel does. Those for 3 channels on one thread, for more than 3 in ``channels_last`` and for
+    small results do not.
     """
     images = maps.flatten(0, -4)
     channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
