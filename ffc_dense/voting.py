@@ -53,7 +53,10 @@ def elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor
         index, label, confidence (..., ...): which output won, the class that it voted for (int64; with K = 1 whether
         its logit is positive) and its confidence (fp32 or fp64).
     """
-    group = max(1, GROUP_ELEMENTS * torch.get_num_threads() // max(1, outputs[0].numel()))
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        group = len(outputs)  # what is recorded must not depend on the size of this batch
+    else:
+        group = max(1, GROUP_ELEMENTS * torch.get_num_threads() // max(1, outputs[0].numel()))
     ballots = [_ballot(logits, class_dim, finite) for logits in outputs.detach().split(group)]
     labels, confidences = map(torch.cat, zip(*ballots, strict=True))
     votes = torch.zeros_like(labels, dtype=torch.uint8 if len(labels) < 256 else torch.int64)
