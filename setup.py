@@ -8,6 +8,8 @@ exec((here / "ffc_dense" / "version.py").read_text(), version)
 
 evaluation = ["pycocotools>=2.0.6"]
 minidata = ["numpy", "Pillow", "scikit-image>=0.22", "scikit-learn>=1.3"]
+export = ["onnx", "onnxruntime", "onnxscript"]
+diagnosis = ["grad-cam", "matplotlib"]
 
 setup(
     name="ffc_dense",
@@ -29,7 +31,12 @@ setup(
             "setuptools<81",
         ],
         "minidata": minidata,
-        "dev": minidata + evaluation + ["cityscapesscripts", "matplotlib", "pytest", "ruff", "scipy", "torchvision"],
+        "export": export,
+        "diagnosis": diagnosis,
+        "safetensors": ["safetensors"],
+        "dev": minidata + evaluation + export + diagnosis + [
+            "cityscapesscripts", "hypothesis", "pytest", "pytest-cov", "ruff", "safetensors", "scipy", "torchvision",
+        ],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
