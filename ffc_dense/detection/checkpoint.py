@@ -2,9 +2,11 @@ from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 
+from .safe_loading import SafeLoading
 
-class EvalCheckpointer(DetectionCheckpointer):
-    """Identical to :class:`DetectionCheckpointer`, except that loading fails unless it fills the whole model.
+
+class EvalCheckpointer(SafeLoading, DetectionCheckpointer):
+    """Identical to :class:`DetectionCheckpointer`, except that loading runs no code of the file and fills the model.
 
     detectron2 only warns when weights are missing and then evaluates random ones. A stock checkpoint in an FFC model
     (its filters are missing) is good to *train* from, not to evaluate.

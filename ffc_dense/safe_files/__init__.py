@@ -1,0 +1,26 @@
+"""Read files from elsewhere without running code that is in them.
+
+:func:`read_pickle` and :func:`read_torch` build tensors, numpy arrays and plain values, and refuse every other object
+by its name. :func:`read_safetensors` reads a format that holds nothing else. :func:`check_digest` compares a file with
+its sha256 before it is read. :func:`read_yaml` knows no ``!!python`` tags. Needs torch and numpy; no framework.
+"""
+
+from .digest import check_digest, sha256_of, split_sha256
+from .errors import UnsafeFileError
+from .pickles import read_pickle
+from .safetensors_files import read_safetensors, write_safetensors
+from .torch_files import check_torch, read_torch
+from .yaml_files import read_yaml
+
+__all__ = [
+    "UnsafeFileError",
+    "check_digest",
+    "check_torch",
+    "read_pickle",
+    "read_safetensors",
+    "read_torch",
+    "read_yaml",
+    "sha256_of",
+    "split_sha256",
+    "write_safetensors",
+]

@@ -1,0 +1,45 @@
+"""Read pickles of numpy arrays and plain values, such as detectron2's and Caffe2's weights."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from .errors import damaged, refused
+from .records import Refused, admitted, resolve
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file):
+        super().__init__(file, encoding="latin1")  # as detectron2 reads the pickles of Python 2
+        self.admitted = admitted()
+
+    def find_class(self, module: str, name: str) -> type:
+        try:
+            return self.admitted[f"{module}.{name}"]
+        except KeyError:
+            raise Refused(f"{module}.{name}") from None
+
+    def persistent_load(self, identity: Any) -> Any:
+        raise Refused("a reference to outside the file")
+
+
+def read_pickle(path: str | Path) -> Any:
+    """What ``pickle.load(file, encoding="latin1")`` gives for numpy arrays and scalars, text, numbers and containers.
+
+    Every other object ends the reading before it is looked up, and so before anything of the file runs.
+
+    Raises:
+        UnsafeFileError: the file names another object (the message says which), or is no pickle.
+        OSError: it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        try:
+            return resolve(_Unpickler(file).load())
+        except Refused as error:
+            raise refused(path, str(error)) from error
+        except pickle.UnpicklingError as error:
+            raise damaged(path, f"it is no pickle of numpy arrays and plain values ({error})") from error
+        # All that a malformed pickle raises, by the documentation of the module pickle, and nesting beyond the stack.
+        except (AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError, OverflowError,
+                MemoryError, RecursionError) as error:  # fmt: skip
+            raise damaged(path, f"it is no pickle of numpy arrays and plain values ({error!r})") from error

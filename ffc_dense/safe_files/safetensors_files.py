@@ -1,0 +1,44 @@
+"""Weights as .safetensors: a header in JSON and raw tensors, with no place for code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from .errors import UnsafeFileError, damaged
+
+
+def _library(path: str | Path):
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise UnsafeFileError(f"{path}: the package safetensors is not installed; pip install safetensors") from error
+    return safetensors
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of ``path``, on the CPU, and its metadata.
+
+    Raises:
+        UnsafeFileError: the file is damaged or of another format, or the package safetensors is not installed.
+        OSError: it cannot be opened.
+    """
+    library = _library(path)
+    with open(path, "rb"):
+        pass  # an error that names the file, and no other than a folder's or a missing file's
+    try:
+        with library.safe_open(str(path), framework="pt", device="cpu") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+    except library.SafetensorError as error:
+        raise damaged(path, f"it is no .safetensors file ({error})") from error
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write ``tensors``. Those that share memory are written one by one.
+
+    Raises:
+        UnsafeFileError: the package safetensors is not installed.
+    """
+    library = _library(path)
+    own = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+    library.torch.save_file(own, str(path), {"format": "pt", **metadata})
