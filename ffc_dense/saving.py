@@ -3,7 +3,8 @@
 A file is written under a temporary name in the same folder, forced to the disk (``fsync``) and renamed over its final
 name; the rename is forced to the disk too. A reader, or a resumed run, therefore finds the old file or the new one.
 
-:func:`save_atomically` and :func:`write_text_atomically` write; they raise :class:`NotSaved`.
+:func:`save_atomically`, :func:`write_bytes_atomically` and :func:`write_text_atomically` write; they raise
+:class:`NotSaved`.
 :func:`remove_partial_files` deletes what a killed process left behind, at the next start.
 :func:`is_whole` tells whether a checkpoint is complete and unchanged since it was written.
 :func:`newest_whole` finds the checkpoint to resume from.
@@ -28,6 +29,7 @@ from torch import Tensor
 from .errors import TrainingStopped
 
 PARTIAL_SUFFIX = ".partial"  # of temporary files: NAME.RANDOM.partial
+DOS_FOLDER = 0x10  # in an entry's external attributes
 
 _Path = str | os.PathLike[str]
 
@@ -52,6 +54,11 @@ def save_atomically(state: Any, path: _Path, *, previous: _Path | None = None) -
         NotSaved: the file could not be written. ``path`` is what it was, and the temporary file is gone.
     """
     _write_atomically(Path(path), lambda file: torch.save(state, file), previous)
+
+
+def write_bytes_atomically(content: bytes, path: _Path, *, previous: _Path | None = None) -> None:
+    """Write ``content`` like :func:`save_atomically`, for callers that have serialised a checkpoint themselves."""
+    _write_atomically(Path(path), lambda file: file.write(content), previous)
 
 
 def write_text_atomically(text: str, path: _Path, *, previous: _Path | None = None) -> None:
@@ -79,7 +86,8 @@ def is_whole(path: _Path) -> bool:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
+            # torch reads nothing for an entry that is marked as a folder.
+            if any(entry.external_attr & DOS_FOLDER for entry in archive.infolist()) or archive.testzip() is not None:
                 return False
         torch.load(path, map_location="meta", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
