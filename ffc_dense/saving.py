@@ -19,7 +19,7 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,21 +126,18 @@ def non_finite(state: Any) -> list[str]:
     return [name for (name, _), good in zip(tensors, finite, strict=True) if not good]
 
 
-def refuse_non_finite(
-    state: Any, path: _Path, *, previous: _Path | None = None, ignore: Collection[str] = ()
-) -> None:
+def refuse_non_finite(state: Any, path: _Path, *, previous: _Path | None = None) -> None:
     """Refuse to save a ``state`` that holds NaN or infinity.
 
     Args:
         state: as in :func:`non_finite`.
         path: the file that it was meant for, for the message.
         previous: the checkpoint that the message names as untouched. Default: ``path``, if it is there.
-        ignore: names that may hold anything, such as a mask of minus infinity.
 
     Raises:
         NonFiniteState: the message names the first such tensor and how many there are.
     """
-    names = [name for name in non_finite(state) if name not in ignore]
+    names = non_finite(state)
     if names:
         more = f" and {len(names) - 1} more tensors hold" if len(names) > 1 else " holds"
         raise NonFiniteState(
