@@ -1,0 +1,1 @@
+"""What the filters do: statistics and pictures of every output. Torch alone; matplotlib where a picture is drawn."""
