@@ -21,8 +21,13 @@ def attach(model: nn.Module, name: str, **ffc_options) -> nn.Module:
         ``model`` itself.
 
     Raises:
+        TypeError: ``model`` is no module, ``name`` no string, or an option unknown.
         ValueError: there is no such layer, or it is no classifier; the message lists those that are.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"attach: model must be an nn.Module, got {model!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"attach: name must be a string as in model.named_modules(), got {name!r}")
     places = dict(model.named_modules(remove_duplicate=False))
     layer = places.get(name) if name else None
     kind = _ffc_kind(layer)

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import check_dim, check_dtype, check_feature, check_integer
+
+MAX_FILTERS = 100  # the paper has 3; more than this is a slip, and would take the memory of 2n + 1 outputs
 MIN_EPS = 1e-5  # below it, a constant feature under fp16 divides by a variance that rounds to zero
 HUGE = 1e15  # a feature beyond it is scaled down first: its square would leave the range of fp32
 
@@ -27,16 +30,18 @@ class FeatureFilter(nn.ModuleList):
 
     Args:
         num_features: C.
-        num_filters: n >= 0; 0 leaves the feature alone.
+        num_filters: n, 0 to 100; 0 leaves the feature alone.
         eps: LayerNorm's epsilon, at least 1e-5.
 
     Raises:
         ValueError: an option is out of its range.
+        TypeError: ``dtype`` is not floating point.
     """
 
     def __init__(self, num_features: int, num_filters: int = 3, eps: float = 1e-5, *, device=None, dtype=None):
-        if isinstance(num_filters, bool) or not isinstance(num_filters, int) or num_filters < 0:
-            raise ValueError(f"num_filters must be an integer >= 0, got {num_filters!r}")
+        check_integer("num_features", num_features, 1)
+        check_integer("num_filters", num_filters, 0, MAX_FILTERS)
+        check_dtype("dtype", dtype)
         if isinstance(eps, bool) or not isinstance(eps, int | float) or not MIN_EPS <= eps < math.inf:
             raise ValueError(f"eps must be a number of at least {MIN_EPS}, got {eps!r}: smaller ones give NaN in fp16")
         super().__init__(nn.LayerNorm(num_features, eps, device=device, dtype=dtype) for _ in range(num_filters))
@@ -55,8 +60,8 @@ class FeatureFilter(nn.ModuleList):
             input (statistics and chain stay in fp32 under autocast too), else of the dtype of ``x``.
 
         Raises:
-            TypeError: ``x`` is not floating point.
-            ValueError: ``x`` does not have C features along ``dim``.
+            TypeError: ``x`` is no dense floating-point tensor, or ``dim`` no integer.
+            ValueError: ``x`` does not have C features along ``dim``, or lies on another device than the filters.
         """
         self.check_input(x, dim)
         stages = [x]
@@ -70,12 +75,14 @@ class FeatureFilter(nn.ModuleList):
 
     def check_input(self, x: Tensor, dim: int) -> None:
         """Raise what :meth:`forward` raises for an ``x`` that it cannot take."""
-        if not x.is_floating_point():
-            raise TypeError(f"FFC expects a floating-point feature, got {x.dtype}")
+        check_feature("the FFC input", x)
+        check_dim("dim", dim)
         if not -x.dim() <= dim < x.dim() or x.shape[dim] != self.num_features:
             raise ValueError(
                 f"FFC expects {self.num_features} features along dimension {dim}, got input of shape {tuple(x.shape)}"
             )
+        if len(self) and x.device != self[0].weight.device:
+            raise ValueError(f"the FFC input is on {x.device}, the filters are on {self[0].weight.device}: move one")
 
 
 def range_scale(feature: Tensor) -> Tensor:
@@ -96,6 +103,8 @@ def interpolate_outputs(outputs: list[Tensor]) -> list[Tensor]:
 
     The paper averages neighbouring *features*; the classifier is linear, so averaging its logits is the same.
     """
+    if not outputs:
+        raise ValueError("outputs must hold at least one tensor, got none")
     paired = [outputs[0]]
     for previous, current in pairwise(outputs):
         paired += [previous / 2 + current / 2, current]  # in this order: the sum could leave the range of fp16
@@ -108,6 +117,7 @@ def stage_weights(num_filters: int, interpolate: bool) -> list[float]:
     Mean and classifier are linear and commute: with interpolation each inner stage counts twice (once itself, half
     in each neighbouring average) and each end 1.5 times, out of M = 2n + 1; without it all count alike.
     """
+    check_integer("num_filters", num_filters, 0)
     if interpolate and num_filters > 0:
         return [(1.5 if i in (0, num_filters) else 2.0) / (2 * num_filters + 1) for i in range(num_filters + 1)]
     return [1.0 / (num_filters + 1)] * (num_filters + 1)
@@ -119,6 +129,8 @@ def mean_feature(stages: list[Tensor], interpolate: bool) -> Tensor:
     Returns:
         A tensor shaped like the stages, of the dtype of the last one.
     """
+    if not stages:
+        raise ValueError("stages must hold at least F_0, got none")
     weights = stage_weights(len(stages) - 1, interpolate)
     total = stages[0].to(stages[-1].dtype) * weights[0]
     for stage, weight in zip(stages[1:], weights[1:], strict=True):

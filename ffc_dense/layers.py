@@ -6,9 +6,12 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
+from .checks import check_bool, check_dtype, check_integer
 from .filtering import FeatureFilter, interpolate_outputs, mean_feature
 from .ops.dispatch import fast_mean, fast_stage_logits
 from .voting import vote
+
+FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps")
 
 
 class _FFCClassifier:
@@ -57,7 +60,7 @@ class _FFCClassifier:
         return outputs[int(self.test_reduce.removeprefix("out")) - 1]
 
     def _mean(self, x: Tensor) -> Tensor:
-        self.filters.check_input(x, self._feature_dim)
+        self._check_input(x)
         mean = fast_mean(x, self.weight, self.bias, self.filters, self.interpolate, self._feature_dim)
         if mean is not None:
             return mean
@@ -66,7 +69,7 @@ class _FFCClassifier:
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
         # F_0 is the input itself: Out1 must be the stock layer's result, so it is classified as it came.
-        self.filters.check_input(x, self._feature_dim)
+        self._check_input(x)
         outputs = [super().forward(x)]
         later = fast_stage_logits(x, self.weight, self.bias, self.filters, self._feature_dim)
         if later is None:
@@ -74,6 +77,16 @@ class _FFCClassifier:
             later = [super(_FFCClassifier, self).forward(stage.to(x.dtype)) for stage in stages]
         outputs += later
         return torch.stack(interpolate_outputs(outputs) if self.interpolate else outputs)
+
+    def _check_input(self, x: Tensor) -> None:
+        """Raise a TypeError or ValueError for an input that the filters or the classifier cannot take."""
+        self.filters.check_input(x, self._feature_dim)
+        weight = self._parameters.get("weight")  # not self.weight: that may be computed from others at every look
+        if type(weight) is nn.Parameter and weight.dtype != x.dtype and not _autocast_unites(x, weight):
+            raise TypeError(
+                f"the FFC input is {x.dtype}, the layer's weight is {weight.dtype}: convert one, or use torch.autocast "
+                "(which leaves float64 alone)"
+            )
 
     def init_weights(self) -> None:
         """Restore the LayerNorms to weight 1 and bias 0.
@@ -90,23 +103,24 @@ class _FFCClassifier:
         )
 
     def _add_filters(self, num_features, num_filters, interpolate, test_reduce, eps, device, dtype):
-        if not isinstance(interpolate, bool):
-            raise ValueError(f"interpolate must be True or False, got {interpolate!r}")
+        check_bool("interpolate", interpolate)
         self.interpolate = interpolate
         self.filters = FeatureFilter(num_features, num_filters, eps, device=device, dtype=dtype)
         self.test_reduce = test_reduce
 
     @classmethod
-    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, *, num_filters: int = 3,
-                    interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5):
+    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, options: dict):
         """``cls`` with the very parameters of ``layer``. Draws no random number: a seeded model stays as it was."""
+        unknown = [repr(name) for name in options if name not in FFC_OPTIONS]
+        if unknown:
+            raise TypeError(f"{cls.__name__}: unknown option {', '.join(unknown)}; there are {', '.join(FFC_OPTIONS)}")
         reason = why_not_convertible(layer, cls._stock)
         if reason:
             raise TypeError(f"{cls.__name__}.from_layer: {reason}")
-        options = dict(num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce, eps=eps)
         ffc = cls(num_features, num_outputs, layer.bias is not None, device="meta", **options)
         like = dict(device=layer.weight.device, dtype=layer.weight.dtype)
-        ffc.filters = FeatureFilter(num_features, num_filters, eps, **like)
+        filters = {name: options[name] for name in ("num_filters", "eps") if name in options}
+        ffc.filters = FeatureFilter(num_features, **filters, **like)
         ffc.weight, ffc.bias = layer.weight, layer.bias
         return ffc.train(layer.training)
 
@@ -123,7 +137,7 @@ class FFCLinear(_FFCClassifier, nn.Linear):
         in_features: C.
         out_features: K.
         bias: whether the classifier has a bias.
-        num_filters: n, length of the chain; 3 in the paper.
+        num_filters: n, length of the chain, 0 to 100; 3 in the paper.
         interpolate: also classify the average of each two neighbouring stages (the paper's Out2, Out4, Out6).
             False: the n + 1 outputs of the authors' released code.
         test_reduce: 'vote' (the paper, :func:`ffc_dense.vote`), 'mean' of logits (the authors' released code), or a
@@ -132,6 +146,7 @@ class FFCLinear(_FFCClassifier, nn.Linear):
 
     Raises:
         ValueError: an option is out of its range; the message lists what is valid.
+        TypeError: ``dtype`` is not floating point.
     """
 
     _stock = nn.Linear
@@ -139,6 +154,7 @@ class FFCLinear(_FFCClassifier, nn.Linear):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, num_filters: int = 3,
                  interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5, device=None, dtype=None):
+        _check_sizes(in_features=in_features, out_features=out_features, bias=bias, dtype=dtype)
         nn.Linear.__init__(self, in_features, out_features, bias, device=device, dtype=dtype)
         self._add_filters(in_features, num_filters, interpolate, test_reduce, eps, device, dtype)
 
@@ -150,7 +166,7 @@ class FFCLinear(_FFCClassifier, nn.Linear):
             TypeError: ``linear`` is not a plain ``nn.Linear``, so its parameters alone would not say what it computes.
         """
         if isinstance(linear, nn.Linear):
-            return cls._from_stock(linear, linear.in_features, linear.out_features, **ffc_options)
+            return cls._from_stock(linear, linear.in_features, linear.out_features, ffc_options)
         raise TypeError(f"{cls.__name__}.from_layer expects an nn.Linear, got {type(linear).__name__}")
 
 
@@ -169,8 +185,15 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
     _stock = nn.Conv2d
     _feature_dim = -3
 
+    def _check_input(self, x: Tensor) -> None:
+        super()._check_input(x)
+        if x.dim() not in (3, 4) or 0 in x.shape[-2:]:
+            shapes = f"(N, {self.in_channels}, H, W) or ({self.in_channels}, H, W)"
+            raise ValueError(f"FFCConv2d expects {shapes} with H, W >= 1, got input of shape {tuple(x.shape)}")
+
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True, *, num_filters: int = 3,
                  interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5, device=None, dtype=None):
+        _check_sizes(in_channels=in_channels, out_channels=out_channels, bias=bias, dtype=dtype)
         nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size=1, bias=bias, device=device, dtype=dtype)
         self._add_filters(in_channels, num_filters, interpolate, test_reduce, eps, device, dtype)
 
@@ -182,7 +205,7 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
             TypeError: ``conv`` is not a plain 1x1 ``nn.Conv2d`` of stride 1, without padding and groups.
         """
         if isinstance(conv, nn.Conv2d):
-            return cls._from_stock(conv, conv.in_channels, conv.out_channels, **ffc_options)
+            return cls._from_stock(conv, conv.in_channels, conv.out_channels, ffc_options)
         raise TypeError(f"{cls.__name__}.from_layer expects an nn.Conv2d, got {type(conv).__name__}")
 
 
@@ -207,3 +230,17 @@ def why_not_convertible(layer: nn.Module, stock: type[nn.Module]) -> str:
         if other:
             return f"a 1x1 convolution without stride, padding and groups is needed; this one has {', '.join(other)}"
     return ""
+
+
+def _check_sizes(*, bias: bool, dtype: torch.dtype | None, **sizes: int) -> None:
+    for name, value in sizes.items():
+        check_integer(name, value, 1)
+    check_bool("bias", bias)
+    check_dtype("dtype", dtype)
+
+
+def _autocast_unites(x: Tensor, weight: Tensor) -> bool:
+    """Whether torch.autocast brings both to one dtype; where that cannot be asked, the stock layer will say."""
+    if torch.compiler.is_compiling() or not hasattr(torch, "get_autocast_dtype"):  # before 2.4
+        return True
+    return torch.is_autocast_enabled(x.device.type) and torch.float64 not in (x.dtype, weight.dtype)

@@ -12,6 +12,8 @@ STOCK = "stock"  # stands for the only result of a model without FFC classifier
 
 def ffc_layers(model: nn.Module) -> list[FFCLinear | FFCConv2d]:
     """Every FFC classifier of ``model``, in the order of ``model.modules()``."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {model!r}")
     return [module for module in model.modules() if isinstance(module, FFCLinear | FFCConv2d)]
 
 
@@ -26,10 +28,13 @@ def choose_reductions(model: nn.Module, wanted: Sequence[str] = ()) -> list[str]
         The names, each once. ``['stock']`` for a model without FFC classifier.
 
     Raises:
+        TypeError: ``model`` is no module, or ``wanted`` no sequence of names.
         ValueError: a name is none of the model's reductions, the model's classifiers differ in their own reduction and
             none was chosen, or a reduction was chosen for a stock model.
     """
     layers = ffc_layers(model)
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not all(isinstance(name, str) for name in wanted):
+        raise TypeError(f"wanted must be a list of reductions' names, got {wanted!r}")
     if not layers:
         if wanted and set(wanted) != {STOCK}:
             raise ValueError(f"reduction {', '.join(wanted)}: the model has no FFC classifier, it has one output only")
@@ -48,8 +53,14 @@ def choose_reductions(model: nn.Module, wanted: Sequence[str] = ()) -> list[str]
 
 @contextmanager
 def reduced(model: nn.Module, name: str) -> Iterator[None]:
-    """Within the context every FFC classifier of ``model`` has ``test_reduce = name``; 'stock' changes nothing."""
+    """Within the context every FFC classifier of ``model`` has ``test_reduce = name``; 'stock' changes nothing.
+
+    Raises:
+        ValueError: ``name`` is no reduction of one of the classifiers, or there is none.
+    """
     layers = ffc_layers(model) if name != STOCK else []
+    if not layers and name != STOCK:
+        raise ValueError(f"reduction {name!r}: the model has no FFC classifier, it has one output only")
     before = [layer.test_reduce for layer in layers]
     try:
         for layer in layers:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .checks import check_bool, check_feature, check_integer, is_integer
+
 STRIP_ELEMENTS = 2**19  # 2 MiB in fp32 for each thread: a row or two of 7 outputs x 19 classes x 2048 columns
 MAX_THREADS = 4  # that get a share of their own
 
@@ -24,22 +26,37 @@ def bilinear_strips(
     versions) order or fuse them otherwise, which shows in the last places. No gradient flows.
 
     Args:
-        maps: (..., K, h, w), floating point, any number of leading dimensions.
-        size: (H, W).
+        maps: (..., K, h, w), floating point, any number of leading dimensions; K, h and w at least 1.
+        size: (H, W), at least 1 each.
         align_corners: as in ``F.interpolate``.
-        strip_elements: how many numbers a strip may hold; by default STRIP_ELEMENTS for each thread.
+        strip_elements: how many numbers a strip may hold, at least 1; by default STRIP_ELEMENTS for each thread.
 
     Yields:
         rows: slice of the H rows, from top to bottom.
         strip: (..., K, rows, W), of the dtype of ``maps``.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described; at the call, not at the first strip.
     """
-    maps = maps.detach()
+    check_feature("maps", maps)
+    if maps.dim() < 3 or 0 in maps.shape[-3:]:
+        raise ValueError(f"maps must be (..., K, h, w) with K, h and w of at least 1, got shape {tuple(maps.shape)}")
+    two_sizes = isinstance(size, tuple | list) and len(size) == 2 and all(map(is_integer, size))
+    if not (two_sizes and min(size) >= 1):
+        raise ValueError(f"size must be (H, W), two integers of at least 1, got {size!r}")
+    check_bool("align_corners", align_corners)
+    if strip_elements is not None:
+        check_integer("strip_elements", strip_elements, 1)
+    return _strips(maps.detach(), tuple(size), align_corners, strip_elements)
+
+
+def _strips(maps, size, align_corners, strip_elements) -> Iterator[tuple[slice, Tensor]]:
     leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
     if strip_elements is None:
         strip_elements = STRIP_ELEMENTS * min(torch.get_num_threads(), MAX_THREADS)
     rows_per_strip = max(1, strip_elements // max(1, leading.numel() * width))
     if rows_per_strip >= height:
-        whole = F.interpolate(maps.flatten(0, -4), size, mode="bilinear", align_corners=align_corners)
+        whole = F.interpolate(_images(maps), size, mode="bilinear", align_corners=align_corners)
         yield slice(0, height), whole.view(*leading, *size)
         return
     every_strip = [slice(y, min(y + rows_per_strip, height)) for y in range(0, height, rows_per_strip)]
@@ -96,8 +113,13 @@ def _rounds_weights(maps: Tensor, size: tuple[int, int]) -> bool:
     On CPU the general kernel does. Those for 3 channels on one thread, for more than 3 in ``channels_last`` and for
     small results do not.
     """
-    images = maps.flatten(0, -4)
+    images = _images(maps)
     channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
     channels = images.shape[1]
     three_channels = channels == 3 and torch.get_num_threads() == 1
     return maps.is_cpu and not three_channels and not (channels > 3 and channels_last) and sum(size) > 128
+
+
+def _images(maps: Tensor) -> Tensor:
+    """(..., K, h, w) -> (images, K, h, w); a view wherever the strides allow it."""
+    return maps.unsqueeze(0) if maps.dim() == 3 else maps.flatten(0, -4)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .checks import check_dim, check_feature
+
 GROUP_ELEMENTS = 2**18  # logits for each thread whose ballots are taken at once: what a core's cache holds
 
 
@@ -29,8 +31,11 @@ def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
         index: int64 (..., ...), without the class dimension: which output won, 0 for Out1.
 
     Raises:
+        TypeError: ``outputs`` is no dense floating-point tensor, or ``class_dim`` no integer.
         ValueError: ``outputs`` has no outputs or no classes, or ``class_dim`` is its first or no dimension.
     """
+    check_feature("outputs", outputs)
+    check_dim("class_dim", class_dim)
     if not -outputs.dim() <= class_dim < outputs.dim() or class_dim % outputs.dim() == 0:
         raise ValueError(f"class_dim {class_dim} is not a class dimension of outputs shaped {tuple(outputs.shape)}")
     class_dim %= outputs.dim()
