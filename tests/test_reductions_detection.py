@@ -13,36 +13,18 @@ import torch
 
 pytest.importorskip("detectron2")
 
-from detectron2.modeling import build_model
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from small_detector import small_cfg
+from small_detector import random_images as images
+from small_detector import small_model
 
 from ffc_dense.detection import AllReductions, EvalCheckpointer
 from ffc_dense.minidata import make_mini_coco
-from ffc_dense.reductions import choose_reductions, ffc_layers, reduced
+from ffc_dense.reductions import choose_reductions, reduced
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs" / "mini_coco"
 ALL = ["vote", "mean", *(f"out{i}" for i in range(1, 8))]
-
-
-def small_model(roi_heads="FFCStandardROIHeads", *opts, mask=False):
-    cfg = small_cfg(roi_heads, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, mask=mask)  # random weights score low
-    cfg.merge_from_list(["MODEL.RPN.POST_NMS_TOPK_TEST", 20, *opts])
-    torch.manual_seed(0)
-    model = build_model(cfg).eval()
-    with torch.no_grad():  # as if trained: with the initial weights the outputs hardly disagree
-        for layer in ffc_layers(model):
-            layer.weight.normal_(0, 0.05)
-            for norm in layer.filters:
-                norm.bias.normal_()
-    return model
-
-
-def images(n=2):
-    generator = torch.Generator().manual_seed(1)
-    return [{"image": torch.rand(3, 64, 64, generator=generator) * 255, "height": 50, "width": 60} for _ in range(n)]
 
 
 def box_features(model):

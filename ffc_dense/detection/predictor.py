@@ -2,9 +2,11 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.structures import Instances
 
 from ..layers import FFCLinear
 from ..voting import vote
+from .opinions import OpinionatedPredictions, Opinions, inference_with_opinions
 
 
 class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
@@ -18,6 +20,8 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
     Args:
         input_shape: shape of the box feature, as in the stock class.
         num_filters, interpolate, test_reduce: see :class:`ffc_dense.FFCLinear`.
+        opinions: whether detections carry what the outputs said, see :meth:`inference`. May be set at any time.
+            Detections of a cascade do with :class:`FFCCascadeROIHeads`, not with detectron2's ``CascadeROIHeads``.
         **kwargs: those of :class:`FastRCNNOutputLayers`.
     """
 
@@ -29,22 +33,50 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
         num_filters: int = 3,
         interpolate: bool = True,
         test_reduce: str = "vote",
+        opinions: bool = False,
         **kwargs,
     ):
         super().__init__(input_shape, **kwargs)
         self.cls_score = FFCLinear.from_layer(
             self.cls_score, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce
         )
+        self.opinions = opinions
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Box features (R, C) or (R, C', H, W) -> scores (R, K + 1) and deltas, as in the stock class."""
+        x = x.flatten(1)
+        predictions = self._reduced(x)
+        if self.training or not self.opinions:
+            return predictions
+        several = self.cls_score.num_outputs > 1
+        opinions = Opinions(self.cls_score.outputs(x), self.use_sigmoid_ce) if several else None
+        return OpinionatedPredictions(predictions, opinions)
+
+    def _reduced(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         votes = not self.cls_score.training and self.cls_score.num_filters > 0 and self.test_reduce == "vote"
         if not (votes and self.use_sigmoid_ce):
             return super().forward(x)
-        x = x.flatten(1)
         outputs = self.cls_score.outputs(x)
         _, winner = vote(outputs[..., :-1], -1)
         return outputs[winner, torch.arange(len(x), device=x.device)], self.bbox_pred(x)
+
+    def inference(
+        self, predictions: tuple[torch.Tensor, torch.Tensor], proposals: list[Instances]
+    ) -> tuple[list[Instances], list[torch.Tensor]]:
+        """Identical to the stock method, except that with ``opinions`` each image's D detections have more fields.
+
+        ``pred_class_probs`` (D, K + 1) is the distribution that ``scores`` was taken from, the background last. The
+        others (D,) tell of the vote, whatever ``test_reduce`` is; a classifier with one output has none:
+        ``elected_class``, K for the background; ``vote_count``, the outputs that chose it; ``class_votes``, the outputs
+        that chose the detection's own class, ``pred_classes``; ``winning_output``, 1 for Out1; ``winning_confidence``,
+        its softmax at the elected class; ``num_outputs``, M. One box may give detections of several classes: they share
+        the election, in which the background may have won.
+        """
+        if not self.opinions:
+            return super().inference(predictions, proposals)
+        boxes, probabilities = self.predict_boxes(predictions, proposals), self.predict_probs(predictions, proposals)
+        image_shapes = [proposal.image_size for proposal in proposals]
+        return inference_with_opinions(self, boxes, probabilities, image_shapes, predictions.opinions)
 
     @property
     def test_reduce(self) -> str:
@@ -68,4 +100,5 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
             "num_filters": ffc.NUM_FILTERS,
             "interpolate": ffc.INTERPOLATE,
             "test_reduce": ffc.TEST_REDUCE,
+            "opinions": ffc.OPINIONS,
         }

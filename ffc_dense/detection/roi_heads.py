@@ -5,8 +5,10 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
-from torch import nn
+from detectron2.structures import Instances
+from torch import Tensor, nn
 
+from .opinions import inference_with_opinions
 from .predictor import FFCFastRCNNOutputLayers
 
 
@@ -58,7 +60,8 @@ class FFCRes5Stride1ROIHeads(FFCRes5ROIHeads, Res5Stride1ROIHeads):
 class FFCCascadeROIHeads(CascadeROIHeads):
     """Identical to :class:`CascadeROIHeads`, except that every stage's predictor is an FFC one, with its own filters.
 
-    The stages' probabilities are averaged as in the stock class, after each stage held its own vote.
+    The stages' probabilities are averaged as in the stock class, after each stage held its own vote. With ``opinions``
+    the detections' ``pred_class_probs`` is that average, the votes are those of the last stage.
     """
 
     @classmethod
@@ -66,6 +69,21 @@ class FFCCascadeROIHeads(CascadeROIHeads):
         ret = super()._init_box_head(cfg, input_shape)
         ret["box_predictors"] = [_ffc_predictor(cfg, stock) for stock in ret["box_predictors"]]
         return ret
+
+    def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances], targets=None):
+        if self.training or not self.box_predictor[-1].opinions:
+            return super()._forward_box(features, proposals, targets)
+        # The stock method calls fast_rcnn_inference itself and drops the indices of the boxes.
+        features = [features[name] for name in self.box_in_features]
+        image_sizes = [proposal.image_size for proposal in proposals]
+        per_stage = []
+        for stage, predictor in enumerate(self.box_predictor):
+            predictions = self._run_stage(features, proposals, stage)
+            boxes = predictor.predict_boxes(predictions, proposals)
+            per_stage.append(predictor.predict_probs(predictions, proposals))
+            proposals = self._create_proposals_from_boxes(boxes, image_sizes)
+        averages = [sum(stages) * (1.0 / self.num_cascade_stages) for stages in zip(*per_stage, strict=True)]
+        return inference_with_opinions(predictor, boxes, averages, image_sizes, predictions.opinions)[0]
 
 
 def _ffc_predictor(cfg: CfgNode, stock: FastRCNNOutputLayers) -> FFCFastRCNNOutputLayers:
