@@ -25,7 +25,9 @@ from torch import nn
 from train_net import setup
 
 from ffc_dense.detection import AllReductions, EvalCheckpointer, PerReduction, add_ffc_config
+from ffc_dense.detection.data_files import merge_config_file
 from ffc_dense.reductions import choose_reductions
+from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -79,7 +81,7 @@ def checkpoint_and_output(args) -> tuple[str, str]:
         raise ValueError(f"--config-file: expected a .yaml file, got {args.config_file!r} (a LazyConfig's yaml twin)")
     cfg = get_cfg()
     add_ffc_config(cfg)
-    cfg.merge_from_file(args.config_file)
+    merge_config_file(cfg, args.config_file)
     cfg.merge_from_list(args.opts)
     weights = cfg.MODEL.WEIGHTS
     if args.resume:
@@ -91,7 +93,7 @@ def checkpoint_and_output(args) -> tuple[str, str]:
         raise FileNotFoundError("nothing to evaluate: add MODEL.WEIGHTS CHECKPOINT at the end, or --resume")
     if not args.output and "://" in weights:
         raise ValueError(f"--output: name a folder for the results of {weights}")
-    path = Path(weights)
+    path = Path(weights.split("?")[0])  # ?sha256=HEX may follow
     return weights, args.output or str(path.parent / f"eval_{path.stem}")
 
 
@@ -120,11 +122,12 @@ def parse_args(argv: list[str] | None = None):
         "--reduce", type=lambda names: names.split(","), default=[], metavar="NAMES",
         help="vote, mean, out1 ... out7, several with commas, or all; default: the config's own. Not for stock models",
     )  # fmt: skip
+    add_weights_only_argument(parser)
     parser.add_argument("--output", help="folder for the results; eval_CHECKPOINT beside the checkpoint by default")
     args = parser.parse_args(argv)
     try:
         weights, output = checkpoint_and_output(args)
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, UnsafeFileError, ValueError) as error:
         parser.error(str(error))
     args.opts = [*args.opts, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", output]
     args.eval_only, args.resume = True, False

@@ -4,8 +4,9 @@
 Takes the arguments and the configs of detectron2's ``tools/lazyconfig_train_net.py`` (overrides are ``key=value``).
 The differences are those of ``tools/train_net.py``: ``train.device`` cuda becomes cpu on a machine without CUDA,
 ``--eval-only`` refuses a checkpoint that lacks weights of the model and writes ``train.output_dir/results.json``, and
-missing weights or mixed precision away from CUDA are refused before any data is read. A LazyConfig is a program: run
-none that you would not run as a script.
+missing weights or mixed precision away from CUDA are refused before any data is read. Nothing in weights runs. A
+LazyConfig is a program: run none that you would not run as a script. Dumped as .yaml it still is one, since
+``_target_`` calls what it names, but does not look like one: such a file is refused.
 """
 
 import json
@@ -13,7 +14,6 @@ import logging
 import os
 import signal
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import (
     AMPTrainer,
@@ -30,11 +30,28 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
-from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection import EvalCheckpointer, SafeCheckpointer
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
+from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
+
+
+def check_is_program(args) -> None:
+    """Refuse what would run code without being seen to.
+
+    Raises:
+        UnsafeFileError: the config is not a .py file, or ``--weights-only`` was given.
+    """
+    if getattr(args, "weights_only", False):
+        raise UnsafeFileError("--weights-only: every LazyConfig is a program; use train_net.py and the .yaml twin")
+    if not args.config_file.endswith(".py"):
+        raise UnsafeFileError(
+            f"--config-file {args.config_file}: expected a LazyConfig, a .py file. A .yaml file of detectron2's keys "
+            "goes to train_net.py; a LazyConfig dumped as .yaml is a program in disguise: give the .py file"
+        )
 
 
 def setup(args) -> DictConfig:
+    check_is_program(args)
     cfg = LazyConfig.apply_overrides(LazyConfig.load(args.config_file), args.opts)
     train = cfg.train
     wanted = train.device
@@ -88,7 +105,7 @@ def train(cfg: DictConfig, resume: bool) -> None:
     where = {"device_ids": None} if cfg.train.device == "cpu" else {}
     model = create_ddp_model(model, **cfg.train.ddp, **where)
     trainer = (AMPTrainer if cfg.train.amp.enabled else SimpleTrainer)(model, loader, optimizer)
-    checkpointer = DetectionCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)
+    checkpointer = SafeCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)
     first = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier))]
     evaluation = hooks.EvalHook(cfg.train.eval_period, lambda: test(cfg, model))
     if comm.is_main_process():
@@ -108,7 +125,9 @@ def main(args):
 
 
 if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
+    parser = default_argument_parser()
+    add_weights_only_argument(parser)
+    args = parser.parse_args()
     # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     launch(

@@ -6,7 +6,8 @@ that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, that a tra
 ``OUTPUT_DIR/train_config.yaml``, and that ``--eval-only`` refuses a checkpoint that lacks weights of the model and
 writes ``OUTPUT_DIR/results.json``, which names the checkpoint. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the number
 of CPU processes. Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and what is not
-there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read.
+there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read. Config, weights and proposal
+files are data: nothing in them runs (SECURITY.md).
 """
 
 import json
@@ -22,9 +23,11 @@ from detectron2.engine import DefaultTrainer, default_argument_parser, default_s
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
-from ffc_dense.detection import EvalCheckpointer, add_ffc_config
+from ffc_dense.detection import EvalCheckpointer, SafeCheckpointer, add_ffc_config
+from ffc_dense.detection.data_files import check_data_only, merge_config_file
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
 from ffc_dense.results.train_config import write_train_config
+from ffc_dense.safe_files import add_weights_only_argument
 
 
 class Trainer(DefaultTrainer):
@@ -32,6 +35,7 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL.DEVICE == "cpu":
             # DistributedDataParallel refuses device_ids for a model on the CPU; DefaultTrainer always passes them.
             defaults.create_ddp_model = partial(defaults.create_ddp_model, device_ids=None)
+        defaults.DetectionCheckpointer = SafeCheckpointer  # DefaultTrainer builds its own
         super().__init__(cfg)
 
     @classmethod
@@ -54,8 +58,9 @@ def check_evaluation(cfg: CfgNode) -> None:
 def setup(args) -> CfgNode:
     cfg = get_cfg()
     add_ffc_config(cfg)
-    cfg.merge_from_file(args.config_file)
+    merge_config_file(cfg, args.config_file)
     cfg.merge_from_list(args.opts)
+    check_data_only(cfg, weights_only=getattr(args, "weights_only", False))
     wanted = cfg.MODEL.DEVICE
     cfg.MODEL.DEVICE = choose_device(wanted, "MODEL.DEVICE", args.num_gpus * args.num_machines)
     check_evaluation(cfg)
@@ -102,7 +107,9 @@ def main(args):
 
 
 if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
+    parser = default_argument_parser()
+    add_weights_only_argument(parser)
+    args = parser.parse_args()
     # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     launch(

@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from . import datasets  # noqa: F401  (registers the mini dataset)
-from .checkpoint import EvalCheckpointer
+from .checkpoint import EvalCheckpointer, SafeCheckpointer
 from .config import add_ffc_config
 from .predictor import FFCFastRCNNOutputLayers
 from .reductions import AllReductions, PerReduction
@@ -27,6 +27,7 @@ from .roi_heads import (
     FFCStandardROIHeads,
     Res5Stride1ROIHeads,
 )
+from .safe_loading import SafeLoading
 
 __all__ = [
     "AllReductions",
@@ -38,5 +39,7 @@ __all__ = [
     "FFCStandardROIHeads",
     "PerReduction",
     "Res5Stride1ROIHeads",
+    "SafeCheckpointer",
+    "SafeLoading",
     "add_ffc_config",
 ]

@@ -5,6 +5,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from .safe_loading import SafeLoading
 
 
+class SafeCheckpointer(SafeLoading, DetectionCheckpointer):
+    """Identical to :class:`DetectionCheckpointer`, except that loading runs no code of the file."""
+
+
 class EvalCheckpointer(SafeLoading, DetectionCheckpointer):
     """Identical to :class:`DetectionCheckpointer`, except that loading runs no code of the file and fills the model.
 

@@ -6,13 +6,16 @@ from http.client import HTTPException
 import torch
 from detectron2.utils.file_io import Detectron2Handler, PathManager
 
+from ..safe_files import check_digest, split_sha256
+from ..safe_files.digest import DigestError
+
 
 def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = False, needed: bool = False) -> None:
     """Make sure that the weights to start from are there. Those with a URL are downloaded into detectron2's cache.
 
     Args:
         path: what ``key`` says: a file, an http(s), ``detectron2://`` or ``catalog://`` address, or "" for random
-            weights. detectron2's ``?matching_heuristics=True`` may follow.
+            weights. detectron2's ``?matching_heuristics=True`` may follow, and ``?sha256=HEX``.
         key: the config key, for the message: ``MODEL.WEIGHTS`` or ``train.init_checkpoint``.
         output_dir, resume: with ``resume`` and a checkpoint of this run in ``output_dir``, ``path`` is never read.
         needed: refuse "", for evaluation.
@@ -20,6 +23,7 @@ def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = F
     Raises:
         FileNotFoundError: there is no such file.
         OSError: the download failed.
+        DigestError: the file has another sha256 than it should.
     """
     if resume and os.path.isfile(os.path.join(output_dir, "last_checkpoint")):
         return
@@ -27,17 +31,21 @@ def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = F
         if needed:
             raise FileNotFoundError(f"nothing to evaluate: name a checkpoint in {key}, or --resume for the last one")
         return
+    path, digest = split_sha256(path)
     path = path.split("?")[0]
     if "://" not in path:
         if not os.path.isfile(path):
             kind = "a folder, not a file" if os.path.isdir(path) else "not there"
             raise FileNotFoundError(
-                f"{key}: {path} is {kind} (looked for {os.path.abspath(path)}). Name a .pkl or .pth file, or a "
-                "detectron2:// address; docs/WEIGHTS.md says where the weights come from"
+                f"{key}: {path} is {kind} (looked for {os.path.abspath(path)}). Name a .pth, .pkl or .safetensors "
+                "file, or a detectron2:// address; docs/WEIGHTS.md says where the weights come from"
             )
+        check_digest(path, digest)
         return
     try:
-        PathManager.get_local_path(path)
+        check_digest(PathManager.get_local_path(path), digest)
+    except DigestError:
+        raise
     except (OSError, HTTPException, KeyError, RuntimeError, ValueError) as error:
         # KeyError and RuntimeError are those of catalog:// names, ValueError that of an unknown kind of URL.
         url = path.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)

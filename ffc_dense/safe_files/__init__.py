@@ -10,12 +10,15 @@ from .errors import UnsafeFileError
 from .pickles import read_pickle
 from .safetensors_files import read_safetensors, write_safetensors
 from .torch_files import check_torch, read_torch
+from .weights_only import add_weights_only_argument, check_weights_only
 from .yaml_files import read_yaml
 
 __all__ = [
     "UnsafeFileError",
+    "add_weights_only_argument",
     "check_digest",
     "check_torch",
+    "check_weights_only",
     "read_pickle",
     "read_safetensors",
     "read_torch",

@@ -6,8 +6,17 @@ import yaml
 from .errors import UnsafeFileError
 
 
+class DataLoader(yaml.SafeLoader):
+    """yaml's safe loader, and tuples, which mmengine's dumped configs have: ``!!python/tuple [512, 1024]``."""
+
+
+DataLoader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
+
+
 def read_yaml(path: str | Path) -> Any:
-    """The content of a yaml file, by ``yaml.safe_load``: ``!!python`` tags, which call what they name, are refused.
+    """The content of a yaml file. Tags that name Python objects (``!!python/object`` ...) are refused, tuples are not.
 
     Raises:
         UnsafeFileError: the file has such a tag, or is no yaml; the message has the line.
@@ -15,7 +24,7 @@ def read_yaml(path: str | Path) -> Any:
     """
     with open(path, encoding="utf-8") as file:
         try:
-            return yaml.safe_load(file)
+            return yaml.load(file, DataLoader)
         except yaml.constructor.ConstructorError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             raise UnsafeFileError(

@@ -1,0 +1,26 @@
+"""``--weights-only``: every file that is given is data, in a format that cannot hold code."""
+
+from argparse import ArgumentParser
+
+from .errors import UnsafeFileError
+
+
+def add_weights_only_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights-only",
+        action="store_true",
+        help="refuse what is or can hold a program: Python configs, pickled weights (SECURITY.md)",
+    )
+
+
+def check_weights_only(path: str | None, key: str) -> None:
+    """Refuse weights in another format than .safetensors. None and "" are no weights.
+
+    Raises:
+        UnsafeFileError: names ``key`` and ``path``.
+    """
+    if path and not path.split("?")[0].endswith(".safetensors"):
+        raise UnsafeFileError(
+            f"--weights-only: {key} {path} is not a .safetensors file; write one with "
+            "python tools/convert_checkpoint.py FILE FILE.safetensors"
+        )
