@@ -44,8 +44,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         sub.add_argument("--num-val", type=positive, help="images of val")
         sub.add_argument("--any-size", action="store_true", help="check no number of images")
         sub.add_argument("--num-classes", type=positive, help="as in the model's config")
-        sub.add_argument("--fast", action="store_true", help="read the files' headers only (of Cityscapes also 20 "
-                         "labels per split): truncated files are not found")
+        sub.add_argument("--fast", action="store_true", help="read the files' headers and ends only (of "
+                         "Cityscapes also 20 labels per split): files damaged in between are not found")
         sub.add_argument("--workers", type=positive, help="processes; default: one per core, at most 16")
         sub.add_argument("--max-lines", type=natural, default=10, help="lines per kind of fault; 0: all (default: 10)")
         sub.add_argument("--as-warning", action="append", default=[], choices=KINDS, metavar="KIND",
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         progress.clear()
         print(f"interrupted before the end; {report.totals()} so far", file=sys.stderr)
         return 130
-    note = " (headers only: run without --fast to find truncated files)" if args.fast else ""
+    note = " (headers and ends only: run without --fast to find files damaged in between)" if args.fast else ""
     print(f"{report.summary()}{note}")
     return 1 if report.errors else 0
 

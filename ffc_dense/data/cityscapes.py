@@ -12,7 +12,7 @@ from .report import Report
 COUNTS = {"train": 2_975, "val": 500}
 FOLDERS = (IMAGES, LABELS)
 ZIPS = {IMAGES: "leftImg8bit_trainvaltest.zip", LABELS: "gtFine_trainvaltest.zip"}
-SAMPLE = 20  # labels per split whose pixels the fast check reads
+SAMPLE = 20  # labels per split whose pixels the fast check reads unless told otherwise
 
 
 def cityscapes_root(path) -> Path:
@@ -28,6 +28,7 @@ def check_cityscapes(
     any_size: bool = False,
     num_classes: int = NUM_CLASSES,
     fast: bool = False,
+    sample: int = SAMPLE,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -41,7 +42,8 @@ def check_cityscapes(
         counts: split -> number of images that it must have, for datasets that are neither Cityscapes nor the mini one.
         any_size: check no number of images.
         num_classes: labels are 0 to num_classes - 1, and 255. Other than 19: the labels are not compared with labelIds.
-        fast: read headers, and the pixels of 20 labels per split.
+        fast: read headers and the ends of files, and the pixels of ``sample`` labels per split.
+        sample: number of labels, evenly spaced over the split. 0: all.
         workers: processes. Default: one per core, at most 16.
     """
     path, root = Path(path), cityscapes_root(path)
@@ -63,7 +65,7 @@ def check_cityscapes(
         known = len(files.images | files.labelled()) if files.images and files.labelled() else len(files.images)
         check_count(report, root / IMAGES / split, split, known, expected[split], source)
         report.note(f"{split}: {len(files.images):,} images, {len(stems):,} of them with labelTrainIds")
-        step = max(1, len(stems) // SAMPLE) if fast else 1
+        step = max(1, len(stems) // sample) if fast and sample else 1
         tasks = [
             _task(root, split, stem, files, num_classes, pixels=index % step == 0) for index, stem in enumerate(stems)
         ]

@@ -47,7 +47,7 @@ def check_coco(
         counts: split -> number of images that it must have, for datasets that are neither COCO 2017 nor the mini one.
         any_size: check no number of images.
         num_classes: number of categories that the dataset must have.
-        fast: read the images' headers only, which leaves truncated files unfound.
+        fast: read the images' headers and ends only, which leaves files unfound that are damaged in between.
         workers: processes. Default: one per core, at most 16.
     """
     path = Path(path)
@@ -77,7 +77,7 @@ def check_coco(
             continue
         found[split] = instances
         check_count(report, json_file, split, len(instances.images), expected[split], source)
-        _image_files(json_file, folder, split, instances, report, fast, workers or default_workers(), progress)
+        check_image_files(json_file, folder, split, instances, report, fast, workers or default_workers(), progress)
     _categories(root, files, found, num_classes, report)
 
 
@@ -93,7 +93,17 @@ def _other(split: str) -> str:
     return SPLITS[1 - SPLITS.index(split)]
 
 
-def _image_files(json_file, folder, split, instances, report, fast, workers, progress):
+def check_image_files(
+    json_file: Path,
+    folder: Path,
+    split: str,
+    instances: Instances,
+    report: Report,
+    fast: bool,
+    workers: int,
+    progress: Progress | None = None,
+) -> None:
+    """Check the images of one annotation file; arguments as in :func:`check_coco`."""
     fetch = f"fetch the images of {split} again ({folder.name}.zip of COCO)"
     if not folder.is_dir():
         report.add("layout", folder, f"the image folder of {split} is not there", fetch)

@@ -26,18 +26,20 @@ def read_instances(path: Path, split: str, report: Report) -> Instances | None:
     """Check the file and note what it holds; None if it cannot be used at all.
 
     Args:
-        split: "train" or "val". An empty annotation list is an error in train; val needs what pycocotools reads.
+        split: "train", "val" or "test". An empty annotation list is an error in train; val needs what pycocotools
+            reads; test may have no list.
     """
-    content = _load(path, report)
+    content = _load(path, report, LISTS if split != "test" else ("images", "categories"))
     if content is None:
         return None
     categories = _categories(path, content["categories"], report)
     images = _images(path, content["images"], report)
-    if not content["annotations"]:
+    annotations = content["annotations"] if isinstance(content.get("annotations"), list) else []
+    if not annotations and split != "test":
         report.add("no-annotations", path, f"{split} has no annotations", "take the file that has them (instances_*); "
                    "there is nothing to " + ("learn" if split == "train" else "evaluate"),
                    severity="" if split == "train" else WARNING)
-    used, boxes, crowds = _annotations(path, split, content["annotations"], images, categories, report)
+    used, boxes, crowds = _annotations(path, split, annotations, images, categories, report)
     note = f"{split}: {len(images):,} images, {boxes:,} boxes ({crowds:,} crowds), {len(categories):,} categories"
     empty = len(images) - len(used["images"])
     if empty:
@@ -45,7 +47,7 @@ def read_instances(path: Path, split: str, report: Report) -> Instances | None:
         if split == "train":
             note += " (detectron2 leaves them out unless DATALOADER.FILTER_EMPTY_ANNOTATIONS is False)"
     unused = [name for key, name in categories.items() if key not in used["categories"]]
-    if unused and content["annotations"]:
+    if unused and annotations:
         shown = ", ".join(unused[:10]) + (", ..." if len(unused) > 10 else "")
         note += f"; {len(unused)} categories have no box: {shown}"
     report.note(note)
@@ -63,7 +65,7 @@ def mapping_text(ids: list[int]) -> str:
     return ", ".join(runs)
 
 
-def _load(path: Path, report: Report) -> dict | None:
+def _load(path: Path, report: Report, lists: tuple[str, ...]) -> dict | None:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
@@ -74,10 +76,10 @@ def _load(path: Path, report: Report) -> dict | None:
         report.add("json", path, f"the file is no valid JSON ({error})", "fetch or unpack it again")
         return None
     if not isinstance(content, dict):
-        report.add("json", path, f"expected an object with the lists {', '.join(LISTS)}, got a "
+        report.add("json", path, f"expected an object with the lists {', '.join(lists)}, got a "
                    f"{type(content).__name__}", "give the instances_*.json, not a result file")
         return None
-    missing = [name for name in LISTS if not isinstance(content.get(name), list)]
+    missing = [name for name in lists if not isinstance(content.get(name), list)]
     if missing:
         report.add("json", path, f"the lists {', '.join(missing)} are missing", "give an annotation file of instances "
                    "(image_info_* has no annotations)")

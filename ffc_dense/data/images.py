@@ -1,5 +1,6 @@
 """Reading one image or label file, with every way in which that fails told in words."""
 
+import os
 import struct
 import warnings
 import zlib
@@ -35,18 +36,32 @@ def _reason(path: str, error: Exception) -> str:
     return f"the file cannot be decoded ({error})"
 
 
+# The last bytes of every whole file. Others follow in a few good files, so that a missing end is a reason to decode.
+ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
+
+
+def _ends_well(path: str, image_format: str | None) -> bool:
+    end = ENDS.get(image_format or "")
+    if end is None:
+        return True
+    with open(path, "rb") as file:
+        file.seek(-len(end), os.SEEK_END)
+        return file.read() == end
+
+
 def read_size(path: str, decode: bool) -> tuple[int, int, int]:
     """(width, height, EXIF orientation) of an image, the size being that after its EXIF orientation.
 
     Args:
-        decode: decode all pixels, which finds truncated files; else read the header.
+        decode: decode all pixels, which finds every damage; else read the header and the end of the file, and decode
+            only where a PNG or JPEG does not end as it should, which finds truncated files.
 
     Raises:
         UnreadableError: the file cannot be read.
     """
     try:
         with warnings.catch_warnings(), _open(path) as image:
-            if decode:
+            if decode or not _ends_well(path, image.format):
                 image.load()
             orientation = image.getexif().get(ORIENTATION, 1)
             width, height = image.size

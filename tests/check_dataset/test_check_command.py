@@ -114,11 +114,27 @@ def test_lines_per_kind_are_capped_and_json_has_all(many, capsys, tmp_path, tool
     assert [Path(fault["path"]).stem for fault in report["faults"]] == [str(n) for n in range(0, 100, 3)]
 
 
-def test_fast_says_that_it_did_not_look_for_truncated_files(coco, run):
+def test_fast_finds_every_truncated_file(coco, cityscapes, run, only_fault):
+    for layout, root in (("coco", coco), ("cityscapes", cityscapes)):
+        pattern = "train2017/*1.jpg" if layout == "coco" else "leftImg8bit/train/*/*1_*.png"
+        path = next(root.glob(pattern))
+        path.write_bytes(path.read_bytes()[:-500])
+        only_fault(run(layout, root, "--fast"), "unreadable", path, "truncated|cannot be decoded", "again")
+
+
+def test_a_whole_file_with_bytes_after_its_end_is_no_fault(coco, run):
     path = coco / IMAGE
-    path.write_bytes(path.read_bytes()[:-500])
-    assert run("coco", coco)[0] == 1
-    code, faults, _, summary = run("coco", coco, "--fast")
+    path.write_bytes(path.read_bytes() + bytes(100))
+    assert run("coco", coco, "--fast")[:2] == (0, []) == run("coco", coco)[:2]
+
+
+def test_fast_says_that_it_did_not_look_into_the_middle_of_files(cityscapes, run):
+    path = next((cityscapes / "leftImg8bit" / "train").rglob("*.png"))
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes(9) + data[middle + 9 :])
+    assert run("cityscapes", cityscapes)[0] == 1
+    code, faults, _, summary = run("cityscapes", cityscapes, "--fast")
     assert (code, faults) == (0, []) and "run without --fast" in summary
 
 
