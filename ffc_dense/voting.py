@@ -14,11 +14,20 @@ def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     Each output votes for its most likely class; the class with most votes wins. If several classes tie, the most
     confident output (highest max-softmax) among those that voted for a tied class decides. The winning output is the
     most confident one that voted for the winning class. Among outputs of equal confidence the first one wins. Logits,
-    not labels, are returned, so that a softmax or sigmoid and everything behind it keeps working. An output with a NaN
-    (or, if K > 1, +inf) among its logits has the least confidence; its vote counts.
+    not labels, are returned, so that a softmax or sigmoid and everything behind it keeps working.
 
     With a single class (K = 1, a sigmoid follows) an output votes with the sign of its logit (positive: > 0) and its
     confidence is max(p, 1 - p).
+
+    Logits that are not finite: an output votes for its first NaN, else for its first maximum (+inf above every number,
+    -inf below); with K = 1 a NaN votes negative. That vote counts like any other, but its confidence is 0 if the
+    logit of its class is no finite number (K = 1: a NaN), so that it wins only if all who voted for the elected class
+    are of its kind.
+
+    Order: neither samples, pixels nor outputs are treated by their place, except that of equal logits the first class
+    gets the vote and of equally confident outputs the first one wins. Confidences are sums in fp32 (fp64 for fp64
+    logits); which of two that differ by rounding alone is the higher one may depend on the order of the classes and on
+    the place in the tensor.
 
     Beside the result, the vote holds a label and a confidence per output and the softmax of one output at a time.
 
@@ -58,6 +67,11 @@ def elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor
         index, label, confidence (..., ...): which output won, the class that it voted for (int64; with K = 1 whether
         its logit is positive) and its confidence (fp32 or fp64).
     """
+    return count_and_elect(outputs, class_dim, finite)[:3]
+
+
+def count_and_elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`elect`, and (..., ...) how many outputs voted as the winner did, an integer of 1 to M."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         group = len(outputs)  # what is recorded must not depend on the size of this batch
     else:
@@ -67,11 +81,12 @@ def elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor
     votes = torch.zeros_like(labels, dtype=torch.uint8 if len(labels) < 256 else torch.int64)
     for label in labels:
         votes += labels == label
-    lacking = votes.amax(0) - votes
+    most = votes.amax(0)
+    lacking = most - votes
     # The elected keep their confidence, which is in [0, 1]; the others fall below 0.
     winner = first_maximum(torch.sub(confidences, lacking, alpha=2), 0)[2].long().unsqueeze(0)
     label, confidence = labels.gather(0, winner).squeeze(0), confidences.gather(0, winner).squeeze(0)
-    return winner.squeeze(0), label.long(), confidence
+    return winner.squeeze(0), label.long(), confidence, most
 
 
 def _ballot(logits: Tensor, class_dim: int, finite: bool) -> tuple[Tensor, Tensor]:
