@@ -7,7 +7,9 @@ that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, that a tra
 writes ``OUTPUT_DIR/results.json``, which names the checkpoint. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the number
 of CPU processes. Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and what is not
 there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read. Config, weights and proposal
-files are data: nothing in them runs (SECURITY.md).
+files are data: nothing in them runs (SECURITY.md). A wrong config is one message and exit code 2; ``--debug`` shows
+the traceback. A training starts with a check of its datasets, which takes seconds (``--dataset-check``,
+docs/DATASETS.md).
 """
 
 import json
@@ -23,9 +25,14 @@ from detectron2.engine import DefaultTrainer, default_argument_parser, default_s
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
+from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.detection import EvalCheckpointer, SafeCheckpointer, add_ffc_config
+from ffc_dense.detection.config_checks import check_config
+from ffc_dense.detection.config_errors import explain_build, explain_yaml
 from ffc_dense.detection.data_files import check_data_only, merge_config_file
+from ffc_dense.detection.dataset_check import add_dataset_check_argument, check_datasets
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
+from ffc_dense.errors import UserError
 from ffc_dense.results.train_config import write_train_config
 from ffc_dense.safe_files import add_weights_only_argument
 
@@ -47,38 +54,54 @@ def check_evaluation(cfg: CfgNode) -> None:
     for name in cfg.DATASETS.TEST:
         kind = MetadataCatalog.get(name).get("evaluator_type")
         if kind != "coco":
-            raise ValueError(
+            raise UserError(
                 f"DATASETS.TEST: {name} needs the evaluator {kind!r}, this script has 'coco' only: "
                 "name another dataset, or extend Trainer.build_evaluator as detectron2's tools/train_net.py does"
             )
     if cfg.TEST.AUG.ENABLED:
-        raise ValueError("TEST.AUG.ENABLED: this script has no test-time augmentation; set it to False")
+        raise UserError("TEST.AUG.ENABLED: this script has no test-time augmentation; set it to False")
+
+
+def read_config(args) -> CfgNode:
+    """The config of ``--config-file``, with what follows on the command line. Nothing else is read."""
+    cfg = get_cfg()
+    add_ffc_config(cfg)
+    with reading_input(partial(explain_yaml, where=args.config_file or "--config-file")):
+        merge_config_file(cfg, args.config_file)
+    with reading_input(partial(explain_yaml, where="the command line")):
+        cfg.merge_from_list(args.opts)
+    return cfg
 
 
 def setup(args) -> CfgNode:
-    cfg = get_cfg()
-    add_ffc_config(cfg)
-    merge_config_file(cfg, args.config_file)
-    cfg.merge_from_list(args.opts)
-    check_data_only(cfg, weights_only=getattr(args, "weights_only", False))
+    cfg = read_config(args)
     wanted = cfg.MODEL.DEVICE
-    cfg.MODEL.DEVICE = choose_device(wanted, "MODEL.DEVICE", args.num_gpus * args.num_machines)
-    check_evaluation(cfg)
-    check_amp(cfg.SOLVER.AMP.ENABLED and not args.eval_only, "SOLVER.AMP.ENABLED", cfg.MODEL.DEVICE)
-    check_weights(
-        cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", output_dir=cfg.OUTPUT_DIR, resume=args.resume, needed=args.eval_only
-    )
-    cfg.freeze()
-    default_setup(cfg, args)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        check_data_only(cfg, weights_only=getattr(args, "weights_only", False))
+        check_config(cfg)
+        check_evaluation(cfg)
+        cfg.MODEL.DEVICE = choose_device(wanted, "MODEL.DEVICE", args.num_gpus * args.num_machines)
+        check_amp(cfg.SOLVER.AMP.ENABLED and not args.eval_only, "SOLVER.AMP.ENABLED", cfg.MODEL.DEVICE)
+        check_weights(
+            cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", output_dir=cfg.OUTPUT_DIR, resume=args.resume, needed=args.eval_only
+        )
+        if not args.eval_only:
+            part = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
+            classes, key = cfg.MODEL[part].NUM_CLASSES, f"MODEL.{part}.NUM_CLASSES"
+            mode = getattr(args, "dataset_check", "error")
+            check_datasets(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, classes, key, mode)
+        cfg.freeze()
+        default_setup(cfg, args)
     if cfg.MODEL.DEVICE != wanted:
         logging.getLogger("detectron2").warning("MODEL.DEVICE: no CUDA on this machine, running on the CPU")
     return cfg
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict:
-    model = Trainer.build_model(cfg)
-    checkpointer = EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        model = Trainer.build_model(cfg)
+        checkpointer = EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -98,25 +121,43 @@ def main(args):
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, args.resume)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
     if comm.is_main_process():
         resumed = args.resume and trainer.checkpointer.has_checkpoint()
         write_train_config(Path(cfg.OUTPUT_DIR), trainer.cfg.dump(), comm.get_world_size(), resumed)
     return trainer.train()
 
 
-if __name__ == "__main__":
+def reported_main(args):
+    """:func:`main`, where an error of the input is a message and an exit code; in each process of the job."""
+    with reporting("train_net.py", args.debug):
+        return main(args)
+
+
+def parse_args(argv: list[str] | None = None):
     parser = default_argument_parser()
     add_weights_only_argument(parser)
-    args = parser.parse_args()
+    add_dataset_check_argument(parser)
+    add_debug_argument(parser)
+    return parser.parse_args(argv)
+
+
+def command(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    with reporting("train_net.py", args.debug):
+        launch(
+            reported_main,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
+
+
+if __name__ == "__main__":
+    command()
