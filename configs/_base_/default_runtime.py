@@ -1,4 +1,5 @@
 default_scope = 'mmseg'
+custom_imports = dict(imports=['ffc_dense.segmentation'], allow_failed_imports=False)  # registers our hooks
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -1,5 +1,4 @@
 # mmseg's default runtime, and a check of the initial weights before the first iteration (docs/WEIGHTS.md).
 _base_ = './default_runtime.py'
 env_cfg = dict(cudnn_benchmark=True)
-custom_imports = dict(imports=['ffc_dense.segmentation'], allow_failed_imports=False)
 custom_hooks = [dict(type='InitialWeightsHook')]

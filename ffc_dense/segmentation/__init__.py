@@ -16,19 +16,38 @@ except ModuleNotFoundError as error:
 
 from . import heads
 from .aspp_head import FFCNarrowASPPHead, NarrowASPPHead
+from .checkpoint_hook import AtomicCheckpointHook
 from .decode_head import FFCDecodeHead
+from .ensemble import SegmentorEnsemble
 from .heads import *  # noqa: F403
 from .initial_weights import InitialWeightsHook
 from .metrics import CityscapesScriptsMetric, UnroundedIoUMetric
+from .non_finite_loss import NonFiniteLoss, NonFiniteLossHook
+from .opinions import FFCCascadeEncoderDecoder, FFCEncoderDecoder, FFCSegTTAModel, with_opinions
+from .preemption import PreemptionHook
+from .random_state import RandomStateHook
 from .reductions import AllReductionsTestLoop
+from .resuming import NothingToResume, checkpoint_to_resume
 
 __all__ = [
     "AllReductionsTestLoop",
+    "AtomicCheckpointHook",
     "CityscapesScriptsMetric",
+    "FFCCascadeEncoderDecoder",
     "FFCDecodeHead",
+    "FFCEncoderDecoder",
     "FFCNarrowASPPHead",
+    "FFCSegTTAModel",
     "InitialWeightsHook",
     "NarrowASPPHead",
+    "NonFiniteLoss",
+    "NonFiniteLossHook",
+    "NothingToResume",
+    "PreemptionHook",
+    "RandomStateHook",
+    "SegmentorEnsemble",
     "UnroundedIoUMetric",
+    "checkpoint_to_resume",
+    "with_opinions",
     *heads.__all__,
 ]

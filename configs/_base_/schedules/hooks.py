@@ -1,0 +1,11 @@
+# mmseg's default hooks, with a checkpoint hook of ours, and three hooks of ours more (docs/RELIABILITY.md).
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='SegVisualizationHook'),
+    random_state=dict(type='RandomStateHook'),
+    non_finite_loss=dict(type='NonFiniteLossHook', action='stop'),
+    preemption=dict(type='PreemptionHook'))

@@ -1,0 +1,92 @@
+"""The state of the random number generators, so that a resumed training draws what the uninterrupted one drew."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+KEY = "random_state"  # in a checkpoint's meta: one dict for each process
+
+
+def capture() -> dict:
+    """The state of Python's, NumPy's and PyTorch's global generators, as tensors and plain values."""
+    name, numbers, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(numbers.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore(state: dict) -> None:
+    """Put back what :func:`capture` returned; its tensors may have moved to another device since."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, numbers, *rest = state["numpy"]
+    np.random.set_state((name, numbers.cpu().numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def gather(runner: Runner) -> list[dict]:
+    """The states of all processes, by rank, each with the seed of its training sampler. All processes call it."""
+    sampler = runner.train_dataloader.sampler
+    return all_gather_object({**capture(), "sampler_seed": getattr(sampler, "seed", None)})
+
+
+@HOOKS.register_module()
+class RandomStateHook(Hook):
+    """A resumed training equals an uninterrupted one, with no data loader workers and deterministic operations.
+
+    mmengine advances the sampler when it resumes, and restores optimizer and schedule. This hook adds what is missing
+    for the same numbers: the generators' states and the sampler's seed, which :class:`.AtomicCheckpointHook` saves;
+    validation and the start of the data loader leave the generators as they found them.
+
+    Not covered: data loader workers, which start with their first random numbers again, so that crops and flips differ
+    from those of the uninterrupted run (the order of the images does not); another number of processes; mmengine 0.10.7
+    and older, which advance the sampler by loading the images and draw random numbers doing so.
+    """
+
+    priority = "LOW"  # before the checkpoint hook, which saves after a validation too
+
+    def __init__(self) -> None:
+        self._saved: list[dict] | None = None
+        self._before_validation: dict | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._saved = checkpoint.get("meta", {}).get(KEY)
+
+    def before_train(self, runner: Runner) -> None:
+        loader = runner.train_dataloader
+        # A loader without a generator draws a number for its workers from the global one at every start.
+        loader.generator = torch.Generator().manual_seed(runner.seed)
+        if runner.iter == 0:  # not resumed
+            self._saved = None
+            return
+        if self._saved is None or len(self._saved) != runner.world_size:
+            why = "no random state" if self._saved is None else f"the random states of {len(self._saved)} process(es)"
+            self._saved = None
+            runner.logger.warning(f"The checkpoint has {why}: random numbers differ from those of the first run")
+            return
+        seed = self._saved[get_rank()]["sampler_seed"]
+        if seed is not None and hasattr(loader.sampler, "seed"):
+            loader.sampler.seed = seed  # mmengine advances the sampler after this, from its seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        if self._saved is not None:
+            restore(self._saved[get_rank()])
+            self._saved = None
+
+    def before_val(self, runner: Runner) -> None:
+        self._before_validation = capture()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        if self._before_validation is not None:
+            restore(self._before_validation)
+            self._before_validation = None
