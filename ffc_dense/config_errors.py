@@ -36,8 +36,16 @@ def first_lines(error: Exception, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
+def is_ours(error: Exception) -> bool:
+    """Whether this package raised the error: its text is written for users then."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(__file__).parent in Path(frames[-1].filename).parents
+
+
 def describe(error: Exception) -> str:
-    """Type, text and place of an error that nobody has better words for."""
+    """Our own errors' text; of others, that nobody has better words for, the type, text and place."""
+    if is_ours(error):
+        return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     frames = traceback.extract_tb(error.__traceback__)
     place = ""
     if frames:
@@ -62,16 +70,46 @@ def walk(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def parameters(kind: Callable) -> list[str]:
     """Names of the arguments that a class takes by itself or passes on to its bases, or that a function takes."""
+    return _parameters(kind)[0]
+
+
+def _parameters(kind: Callable) -> tuple[list[str], bool]:
+    """Names as in :func:`parameters`, and whether there may be more, as ``**kwargs`` that go somewhere else."""
     functions = [vars(base).get("__init__") for base in kind.__mro__] if inspect.isclass(kind) else [kind]
     names: dict[str, None] = {}
     for function in functions:
-        if not inspect.isroutine(function) or function is object.__init__:
+        if function is None:
             continue
-        function = inspect.unwrap(function)
-        for parameter in list(inspect.signature(function).parameters.values()):
-            if parameter.name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                names[parameter.name] = None
-    return list(names)
+        try:
+            found = inspect.signature(inspect.unwrap(function)).parameters.values()
+        except (TypeError, ValueError):  # written in C
+            return list(names), True
+        usual = [p.name for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name != "self"]
+        names |= dict.fromkeys(usual)
+        if not any(p.kind is p.VAR_KEYWORD for p in found):
+            return list(names), False
+    return list(names), True
+
+
+def unknown_argument(tree: Any, class_of: Callable[[Any], Callable | None], reserved: str) -> str | None:
+    """The message for the first argument in the config that its class does not take, before anything is built.
+
+    Args:
+        tree, class_of: as in :func:`explain_argument`.
+        reserved: the key of a node that names its class.
+    """
+    for path, value in walk(tree):
+        kind = class_of(value)
+        names, more = _parameters(kind) if kind is not None else ([], True)
+        for name in () if more else value:
+            if name != reserved and name not in names:
+                remedy = closest(name, names) or f"; it takes {', '.join(names)}"
+                return f"{path}.{name}: {_name(kind)} has no argument {name!r}{remedy}"
+    return None
+
+
+def _name(kind: Callable) -> str:
+    return getattr(kind, "__name__", str(kind))
 
 
 def explain_argument(error: Exception, tree: Any, class_of: Callable[[Any], Callable | None]) -> str | None:
@@ -90,7 +128,7 @@ def explain_argument(error: Exception, tree: Any, class_of: Callable[[Any], Call
         lacking = re.search(r"([\w.]+)\(\) missing \d+ required .*?: (.*)", text)
         if lacking:
             path, kind = _built_by(lacking[1], nodes)
-            where = f"{path}: {kind.__name__}" if kind else lacking[1].partition(".__init__")[0]
+            where = f"{path}: {_name(kind)}" if kind else lacking[1].partition(".__init__")[0]
             return f"{where} needs {lacking[2]}; add it to the config"
     if isinstance(error, ValueError | TypeError):
         named = re.match(r"(\w+) (must|should|has to) ", text)
@@ -108,7 +146,7 @@ def _unknown_argument(function: str, name: str, nodes: list) -> str:
         return f"{function} has no argument {name!r}; remove it from the config"
     known = parameters(kind)
     remedy = closest(name, known) or f"; it takes {', '.join(known)}"
-    return f"{path}.{name}: {kind.__name__} has no argument {name!r}{remedy}"
+    return f"{path}.{name}: {_name(kind)} has no argument {name!r}{remedy}"
 
 
 def _built_by(function: str, nodes: list) -> tuple[str, Any]:

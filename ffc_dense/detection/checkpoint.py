@@ -1,6 +1,7 @@
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
 
 from .safe_loading import SafeLoading
 
@@ -15,14 +16,23 @@ class EvalCheckpointer(SafeLoading, DetectionCheckpointer):
     detectron2 only warns when weights are missing and then evaluates random ones. A stock checkpoint in an FFC model
     (its filters are missing) is good to *train* from, not to evaluate.
 
+    Args:
+        weights_key: the config key that names the checkpoint, for the message.
+
     Raises:
         RuntimeError: no checkpoint was named, it lacks weights of the model, or it holds filters that the model lacks
             (an FFC checkpoint meets its stock config); the message names them.
     """
 
+    def __init__(self, model: nn.Module, save_dir: str = "", *, weights_key: str = "MODEL.WEIGHTS", **kwargs):
+        super().__init__(model, save_dir, **kwargs)
+        self._weights_key = weights_key
+
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         if not path:
-            raise RuntimeError("nothing to evaluate: name a checkpoint in MODEL.WEIGHTS, or --resume for the last one")
+            raise RuntimeError(
+                f"nothing to evaluate: name a checkpoint in {self._weights_key}, or --resume for the last one"
+            )
         self._path = path
         return super().load(path, checkpointables)
 
@@ -35,6 +45,7 @@ class EvalCheckpointer(SafeLoading, DetectionCheckpointer):
                 shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
                 raise RuntimeError(
                     f"{self._path} cannot be evaluated with this config, {fault}: {shown}. Evaluate with the config "
-                    "that it was trained with, or train from it first (MODEL.WEIGHTS without --eval-only)"
+                    "that it was trained with, or train from it first "
+                    f"({self._weights_key} without --eval-only)"
                 )
         return incompatible

@@ -14,10 +14,11 @@ from detectron2.modeling import (
 )
 from detectron2.modeling.proposal_generator import RPN_HEAD_REGISTRY
 from detectron2.utils.registry import Registry
+from omegaconf import DictConfig, OmegaConf
 
 from ..config_errors import closest, one_of
 from ..errors import UserError
-from .config_errors import default_cfg
+from .config_errors import check_nodes, default_cfg
 from .roi_heads import Res5Stride1ROIHeads
 
 FFC = "MODEL.ROI_BOX_HEAD.FFC"
@@ -97,3 +98,29 @@ def check_ffc(cfg: CfgNode) -> None:
             f"expected one of {', '.join(names)} ({outputs} outputs with NUM_FILTERS {filters} and "
             f"INTERPOLATE {ffc.INTERPOLATE})"
         )
+
+
+# LazyConfig
+
+
+def check_lazy_config(cfg: DictConfig) -> None:
+    """Refuse a LazyConfig without the parts that the runner reads, with classes or arguments that are not there, and
+    with datasets that detectron2 has not registered.
+
+    Raises:
+        UserError: the message names the key.
+    """
+    for key in ("train", "model", "optimizer", "lr_multiplier", "dataloader.train", "dataloader.test"):
+        if OmegaConf.select(cfg, key) is None:
+            raise UserError(f"{key}: the config has no such key; import it from another config, such as detectron2's "
+                            "configs/common")
+    check_nodes(cfg)
+    for loader, names in zip(("train", "test"), lazy_datasets(cfg), strict=True):
+        check_registered_datasets(f"dataloader.{loader}.dataset.names", names)
+
+
+def lazy_datasets(cfg: DictConfig) -> tuple[list[str], list[str]]:
+    """Names of the registered datasets for training and testing; none for loaders that name none."""
+    found = (OmegaConf.select(cfg, f"dataloader.{loader}.dataset.names") for loader in ("train", "test"))
+    train, test = ([names] if isinstance(names, str) else list(names or ()) for names in found)
+    return train, test

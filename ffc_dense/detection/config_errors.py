@@ -9,7 +9,18 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
-from ..config_errors import SEE_TRACEBACK, closest, describe, explain_argument, explain_file, first_lines, walk
+from ..config_errors import (
+    SEE_TRACEBACK,
+    closest,
+    describe,
+    explain_argument,
+    explain_file,
+    first_lines,
+    is_ours,
+    unknown_argument,
+    walk,
+)
+from ..errors import UserError
 from .config import add_ffc_config
 
 
@@ -61,6 +72,8 @@ def _closest_key(key: str) -> str:
 
 def explain_build(error: Exception, cfg: CfgNode) -> str | None:
     """An error while model, solver or datasets are built, with the changed keys whose values it speaks of."""
+    if is_ours(error):
+        return None
     text, defaults = first_lines(error), dict(walk(default_cfg()))
     changed = ((path, value) for path, value in walk(cfg) if value != defaults.get(path, value))
     suspects = [f"{path} {value!r}" for path, value in changed if _speaks_of(error, text, value)]
@@ -98,11 +111,21 @@ def explain_overrides(error: Exception, overrides: list[str]) -> str | None:
     return f"{' '.join(overrides)}: {first_lines(error)}; overrides are KEY=VALUE in hydra's syntax"
 
 
-def unknown_override(cfg: DictConfig, override: str) -> str | None:
-    """The message for ``KEY=VALUE`` when nothing reads KEY; LazyConfig itself would add it without a word.
+def check_overrides(cfg: DictConfig, overrides: list[str]) -> None:
+    """Refuse ``KEY=VALUE`` where the config has no KEY; LazyConfig itself would add it, and nothing would read it.
 
     An argument of a class (a key beside ``_target_``) may be new. ``+KEY=VALUE`` adds a key on purpose.
+
+    Raises:
+        UserError: the message names the closest key.
     """
+    for override in overrides:
+        message = _unknown_override(cfg, override)
+        if message:
+            raise UserError(message)
+
+
+def _unknown_override(cfg: DictConfig, override: str) -> str | None:
     key = override.partition("=")[0]
     if key.startswith("+"):
         return None
@@ -129,11 +152,22 @@ def explain_lazy(error: Exception, cfg: DictConfig) -> str | None:
         key = str(getattr(error, "full_key", None) or text.rpartition("Missing key ")[2])
         return f"{key}: the config has no such key; add it, as detectron2's configs/common have it"
     # Interpolations ("${..num_classes}") stay as they are: only names matter here.
+    return explain_argument(error, OmegaConf.to_container(cfg, resolve=False), class_of_target)
+
+
+def check_nodes(cfg: DictConfig) -> None:
+    """Refuse classes that cannot be found and arguments that they do not take, before any is built.
+
+    Raises:
+        UserError: the message names the key.
+    """
     tree = OmegaConf.to_container(cfg, resolve=False)
     for path, value in walk(tree):
         if path.endswith("_target_") and isinstance(value, str) and locate_or_none(value) is None:
-            return f"{path}: there is no {value}; correct the name, or install its package"
-    return explain_argument(error, tree, class_of_target)
+            raise UserError(f"{path}: there is no {value}; correct the name, or install its package")
+    message = unknown_argument(tree, class_of_target, "_target_")
+    if message:
+        raise UserError(message)
 
 
 def class_of_target(value: Any) -> Callable | None:
