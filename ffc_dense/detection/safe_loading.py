@@ -30,7 +30,7 @@ class SafeLoading:
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
         if path:
             path, expected = split_sha256(path)
-            check_digest(PathManager.get_local_path(path.split("?")[0]), expected)
+            check_digest(PathManager.get_local_path(path.split("?")[0]), expected, self.logger.warning)
         try:
             return super().load(path, *args, **kwargs)
         finally:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
@@ -40,11 +41,12 @@ def split_sha256(path: str) -> tuple[str, str | None]:
     return plain + (f"?{urlencode(rest)}" if rest else ""), given[0]
 
 
-def check_digest(path: str | Path, expected: str | None = None) -> None:
+def check_digest(path: str | Path, expected: str | None = None, warn: Callable[[str], None] = warnings.warn) -> None:
     """Compare ``path`` with ``expected``, with the file ``path.sha256`` where there is one, and with its name.
 
     Args:
         expected: sha256 in hexadecimal, or its first digits. None: none was given.
+        warn: what to do with the warning.
 
     ``path.sha256`` is what ``sha256sum NAME > NAME.sha256`` writes. The name of PyTorch's and OpenMMLab's files ends in
     ``-`` and the first eight digits; such an end may also be a date, so a difference there is a warning only.
@@ -71,9 +73,7 @@ def check_digest(path: str | Path, expected: str | None = None) -> None:
                 f"Fetch it again, or delete {beside.name} if you changed the file yourself"
             )
     if in_name and not found.startswith(in_name[1]):
-        warnings.warn(
-            f"the sha256 of {path} begins with {found[:8]} and not as its name says; is it damaged?", stacklevel=2
-        )
+        warn(f"the sha256 of {path} begins with {found[:8]} and not as its name says; is it damaged?")
 
 
 def _written_in(path: Path) -> str:

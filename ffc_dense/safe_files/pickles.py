@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import damaged, refused
 from .records import Refused, admitted, resolve
@@ -33,13 +33,18 @@ def read_pickle(path: str | Path) -> Any:
         OSError: it cannot be opened.
     """
     with open(path, "rb") as file:
-        try:
-            return resolve(_Unpickler(file).load())
-        except Refused as error:
-            raise refused(path, str(error)) from error
-        except pickle.UnpicklingError as error:
-            raise damaged(path, f"it is no pickle of numpy arrays and plain values ({error})") from error
-        # All that a malformed pickle raises, by the documentation of the module pickle, and nesting beyond the stack.
-        except (AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError, OverflowError,
-                MemoryError, RecursionError) as error:  # fmt: skip
-            raise damaged(path, f"it is no pickle of numpy arrays and plain values ({error!r})") from error
+        return unpickle(file, path)
+
+
+def unpickle(file: BinaryIO, name: str | Path) -> Any:
+    """As :func:`read_pickle`, of an open file; ``name`` is for the messages."""
+    try:
+        return resolve(_Unpickler(file).load())
+    except Refused as error:
+        raise refused(name, str(error)) from error
+    except pickle.UnpicklingError as error:
+        raise damaged(name, f"it is no pickle of numpy arrays and plain values ({error})") from error
+    # All that a malformed pickle raises, by the documentation of the module pickle, and nesting beyond the stack.
+    except (AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError, OverflowError,
+            MemoryError, RecursionError) as error:  # fmt: skip
+        raise damaged(name, f"it is no pickle of numpy arrays and plain values ({error!r})") from error

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -22,14 +22,19 @@ def read_yaml(path: str | Path) -> Any:
         UnsafeFileError: the file has such a tag, or is no yaml; the message has the line.
         OSError: it cannot be opened.
     """
-    with open(path, encoding="utf-8") as file:
-        try:
-            return yaml.load(file, DataLoader)
-        except yaml.constructor.ConstructorError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 0
-            raise UnsafeFileError(
-                f"{path}, line {line}: {error.problem}. A yaml config is data and may not name Python objects; write "
-                "the plain value"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UnsafeFileError(f"{path} is no yaml: {error}") from error
+    with open(path, "rb") as file:
+        return parse_yaml(file, path)
+
+
+def parse_yaml(file: IO, name: str | Path) -> Any:
+    """As :func:`read_yaml`, of an open file; ``name`` is for the messages."""
+    try:
+        return yaml.load(file, DataLoader)
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise UnsafeFileError(
+            f"{name}, line {line}: {error.problem}. A yaml config is data and may not name Python objects; write the "
+            "plain value"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UnsafeFileError(f"{name} is no yaml: {error}") from error

@@ -1,58 +1,31 @@
 """Read a segmentor's checkpoint for evaluation: nothing in the file runs, and nothing of the model stays random."""
 
-import pickle
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-# What mmengine's checkpoints hold besides tensors, optimizer state and plain values: the message hub with its
-# HistoryBuffers, whose pickles name these. They are read as _Ignored, so that no code behind a name of the file runs.
-_NOT_WEIGHTS = (
-    "builtins.getattr",
-    "builtins.slice",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.ndarray",
-    "numpy.dtype",
-)
-
-
-class _Ignored:
-    """Stands for an object of the file that is not needed."""
-
-    def __new__(cls, *args, **kwargs):
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
+from ..safe_files import check_digest, split_sha256
+from .mmengine_files import read_checkpoint
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """The weights in ``path``: an mmengine checkpoint, or a bare state dict; always ``weights_only``.
+    """The weights in ``path``: an mmengine checkpoint, a bare state dict or a .safetensors file.
+
+    Args:
+        path: ``?sha256=HEX`` may follow.
 
     Raises:
         FileNotFoundError: there is no such file.
-        RuntimeError: the file is no checkpoint, or reading it would run code; or torch is older than 2.6, whose
-            weights-only reader cannot pass over mmengine's objects.
+        RuntimeError: the file is no checkpoint, has another sha256, or reading it would run code; or torch is older
+            than 2.6, whose weights-only reader is not safe.
     """
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
-        raise RuntimeError(f"{path} was not read: torch {torch.__version__} cannot read it safely; 2.6 or newer can")
+    path, digest = split_sha256(str(path))
     if not Path(path).is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist; name the .pth file that a training wrote")
-    try:
-        with torch.serialization.safe_globals([(_Ignored, name) for name in _NOT_WEIGHTS]):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise RuntimeError(
-            f"{path} was not read: it is no checkpoint, is damaged, or holds objects that run code when loaded. Write "
-            f"the weights alone, torch.save(model.state_dict(), file), where you trust the file ({error})"
-        ) from error
-    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+        raise FileNotFoundError(f"checkpoint {path} does not exist; name the file that a training wrote")
+    check_digest(path, digest)
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
         raise RuntimeError(f"{path} holds no weights: expected an mmengine checkpoint or a state dict")
     return {key.removeprefix("module."): value for key, value in state.items()}

@@ -1,25 +1,20 @@
 """Check the weights that a model starts from, before its first iteration."""
 
 import logging
-import os
-import re
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import get_deprecated_model_names, get_external_models
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
-REMEDY = "see docs/WEIGHTS.md for where it comes from, or set model.pretrained=/path/to/file (None: random weights)"
+from ..safe_files import UnsafeFileError, check_digest, split_sha256
+from .mmengine_files import read_checkpoint
+from .weight_addresses import REMEDY, is_remote, local_path
 
 
 @HOOKS.register_module()
@@ -34,8 +29,8 @@ class InitialWeightsHook(Hook):
     begins so (OpenMMLab's and PyTorch's convention); if it has not, a warning says so. Testing is not checked: it
     overwrites these weights.
 
-    ``open-mmlab://`` names and http(s) addresses are downloaded to torch's cache, where mmengine finds them;
-    ``torchvision://``, ``mmcls://`` and storage back ends are left to mmengine.
+    ``open-mmlab://`` and ``torchvision://`` names and http(s) addresses are downloaded to torch's cache, where mmengine
+    finds them; ``mmcls://`` and storage back ends are left to mmengine, or refused by :mod:`.safe_loading`.
 
     Raises:
         FileNotFoundError: there is no such file, or it cannot be downloaded.
@@ -49,7 +44,8 @@ class InitialWeightsHook(Hook):
         if not isinstance(runner.optim_wrapper, OptimWrapper | OptimWrapperDict):
             return
         load_from = runner.cfg.get("load_from")
-        if load_from and not _is_remote(load_from) and not Path(load_from).expanduser().is_file():
+        load_from = split_sha256(load_from)[0] if load_from else None
+        if load_from and not is_remote(load_from) and not Path(load_from).expanduser().is_file():
             raise FileNotFoundError(f"load_from: there is no file {load_from}; give the path of a checkpoint, or None")
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for name, module, init in pretrained_modules(model):
@@ -70,13 +66,16 @@ def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None
     """Raise unless ``checkpoint`` holds every tensor of ``module``.
 
     Args:
-        checkpoint: a path, an ``open-mmlab://`` name or an http(s) address.
+        checkpoint: a path, an ``open-mmlab://`` or ``torchvision://`` name or an http(s) address; ``?sha256=HEX`` may
+            follow.
         prefix: of the module's keys in the file.
         key: the config key that names the checkpoint, for the error messages.
     """
-    path = _local_path(checkpoint, key)
+    place, digest = split_sha256(checkpoint)
+    path = local_path(place, key)
     if path is None:
         return
+    check_digest(path, digest, lambda message: print_log(f"{key}: {message}", "current", logging.WARNING))
     given = _read(path, key)
     if prefix:
         start = prefix.rstrip(".") + "."
@@ -98,71 +97,13 @@ def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None
     )
 
 
-def _is_remote(checkpoint: str) -> bool:
-    return re.match(r"[\w+:-]+://", checkpoint) is not None
-
-
-def _local_path(checkpoint: str, key: str) -> Path | None:
-    """Where the checkpoint lies, after a download if need be. None: a scheme that mmengine alone can read."""
-    if not _is_remote(checkpoint):
-        path = Path(checkpoint).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"{key}: there is no file {path}; {REMEDY}")
-        return path
-    scheme, _, name = checkpoint.partition("://")
-    if scheme in ("open-mmlab", "openmmlab"):
-        url = get_external_models().get(get_deprecated_model_names().get(name, name))
-        if url is None:
-            raise ValueError(f"{key}: mmengine knows no weights {checkpoint}; {REMEDY}")
-        if not _is_remote(url):
-            return None  # a file that the user's own open_mmlab.json names
-    elif scheme in ("http", "https"):
-        url = checkpoint
-    else:
-        return None
-    path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
-    if is_main_process():
-        _download(url, path, key)
-    barrier()
-    _download(url, path, key)  # ranks on another machine, which has a cache of its own
-    return path
-
-
-def _download(url: str, path: Path, key: str) -> None:
-    if path.is_file():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), progress=False)
-    except OSError as error:  # no network, an HTTP error, a full disk
-        raise FileNotFoundError(
-            f"{key}: {url} cannot be downloaded ({error}); without a network, put the file at {path}, "
-            "or set model.pretrained=/path/to/file"
-        ) from error
-
-
-def _digest_in(path: Path) -> str | None:
-    """The first eight digits of the sha256 that a file's name ends with, or None."""
-    found = re.search(r"-([0-9a-f]{8})$", path.stem)
-    return found and found[1]
-
-
 def _read(path: Path, key: str) -> dict[str, Tensor]:
     """The file's tensors under the names that mmengine's loader gives them. Runs no code of the file."""
-    expected = _digest_in(path)
-    if expected:
-        digest = sha256(path.read_bytes()).hexdigest()
-        if not digest.startswith(expected):
-            message = f"{key}: the sha256 of {path} begins with {digest[:8]} and not as its name says; is it damaged?"
-            print_log(message, logger="current", level=logging.WARNING)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError, RuntimeError) as error:  # RuntimeError: a damaged zip archive
-        raise ValueError(
-            f"{key}: {path} is no checkpoint of tensors alone ({_first_line(error)}); other files could run code and "
-            "are not read"
-        ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+        content = read_checkpoint(path)
+    except UnsafeFileError as error:
+        raise ValueError(f"{key}: {error}") from error
+    content = content.get("state_dict", content)
     found = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
     if not found:
         raise ValueError(f"{key}: {path} holds no named tensors; {REMEDY}")
@@ -171,7 +112,3 @@ def _read(path: Path, key: str) -> dict[str, Tensor]:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
