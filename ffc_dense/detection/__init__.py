@@ -18,6 +18,9 @@ except ModuleNotFoundError as error:
 from . import datasets  # noqa: F401  (registers the mini dataset)
 from .checkpoint import EvalCheckpointer, SafeCheckpointer
 from .config import add_ffc_config
+from .ensemble import DetectorEnsemble
+from .evaluation import OpinionCOCOEvaluator
+from .opinions import request_opinions
 from .predictor import FFCFastRCNNOutputLayers
 from .reductions import AllReductions, PerReduction
 from .roi_heads import (
@@ -31,15 +34,18 @@ from .safe_loading import SafeLoading
 
 __all__ = [
     "AllReductions",
+    "DetectorEnsemble",
     "EvalCheckpointer",
     "FFCCascadeROIHeads",
     "FFCFastRCNNOutputLayers",
     "FFCRes5ROIHeads",
     "FFCRes5Stride1ROIHeads",
     "FFCStandardROIHeads",
+    "OpinionCOCOEvaluator",
     "PerReduction",
     "Res5Stride1ROIHeads",
     "SafeCheckpointer",
     "SafeLoading",
     "add_ffc_config",
+    "request_opinions",
 ]
