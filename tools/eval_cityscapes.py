@@ -25,8 +25,13 @@ from mmengine.runner import Runner
 from mmseg_tool import join_on_cpu
 
 from ffc_dense.reductions import choose_reductions
-from ffc_dense.segmentation import AllReductionsTestLoop  # noqa: F401  (registers it, the heads and the metrics)
+from ffc_dense.safe_files import add_weights_only_argument, check_weights_only
+from ffc_dense.segmentation import (
+    AllReductionsTestLoop,  # noqa: F401  (registers it, the heads and the metrics)
+    safe_loading,  # mmengine's loaders, before they read the config
+)
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
+from ffc_dense.segmentation.data_configs import check_config_files, check_values, forbid_imports_by_name
 
 OFFICIAL = "cityscapesscripts"
 AGREEMENT = 1e-6  # between the two evaluators, as a share of 1
@@ -35,7 +40,7 @@ AGREEMENT = 1e-6  # between the two evaluators, as a share of 1
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config that the checkpoint was trained with")
-    parser.add_argument("checkpoint", help=".pth file")
+    parser.add_argument("checkpoint", help=".pth or .safetensors file; ?sha256=HEX may follow")
     parser.add_argument("--reduce", type=lambda names: names.split(","), default=[], metavar="NAMES",
                         help="vote, mean, out1 ... out7, several with commas, or all; the config's own by default. Not "
                              "for stock models")
@@ -45,6 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-png", action="store_true", help="write no PNGs, and so do without cityscapesscripts")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
+    add_weights_only_argument(parser)
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
     args = parser.parse_args(argv)
@@ -55,16 +61,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def evaluation_config(args: argparse.Namespace) -> Config:
+    if args.weights_only:
+        check_config_files(args.config)
+        check_weights_only(args.checkpoint, "checkpoint")
+        safe_loading.require_weights_only()
+        forbid_imports_by_name()
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if args.weights_only:
+        check_values(cfg, args.config, weights=True)
     dataset = cfg.get("test_dataloader", {}).get("dataset", ConfigDict(type=None))
     if dataset.type != "CityscapesDataset":
         raise ValueError(f"{args.config}: test_dataloader.dataset.type is {dataset.type!r}, expected CityscapesDataset")
     cfg.launcher = args.launcher
     if args.device == "cpu" and args.launcher != "none":
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
-    checkpoint = Path(args.checkpoint)
+    checkpoint = Path(args.checkpoint.split("?")[0])
     cfg.work_dir = args.work_dir or str(checkpoint.parent / f"eval_{checkpoint.stem}")
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
     png = dict(type="CityscapesScriptsMetric", prefix=OFFICIAL, keep_results=True,

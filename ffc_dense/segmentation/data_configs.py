@@ -51,11 +51,12 @@ def _read(path: Path) -> Any:
         raise UnsafeFileError(f"{path} is no JSON: {error}") from error
 
 
-def check_values(config: Mapping, where: str) -> None:
-    """Refuse values that make mmengine import a module, call what they name, or read pickled weights.
+def check_values(config: Mapping, where: str, *, weights: bool = False) -> None:
+    """Refuse values that make mmengine import a module or call what they name.
 
     Args:
         where: what the config came from, for the message.
+        weights: refuse files of weights that are not .safetensors too. For the config with its overrides.
 
     Raises:
         UnsafeFileError: names the key, in dots, and the value.
@@ -64,7 +65,7 @@ def check_values(config: Mapping, where: str) -> None:
         fault = _fault(name, value)
         if fault:
             raise UnsafeFileError(f"--weights-only: {where}: {key}={value!r} {fault}")
-        if name in ("load_from", "checkpoint", "pretrained") and isinstance(value, str):
+        if weights and name in ("load_from", "checkpoint", "pretrained") and isinstance(value, str):
             check_weights_only(value, f"{where}: {key}")
 
 

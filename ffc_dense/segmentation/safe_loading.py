@@ -29,13 +29,14 @@ from ..safe_files.yaml_files import parse_yaml
 from .mmengine_files import read_checkpoint
 from .weight_addresses import local_path
 
-_own_folder: Path | None = None  # set by --weights-only
+_weights_only = False
+_own_folder: Path | None = None
 
 
-def require_weights_only(work_dir: str | Path) -> None:
+def require_weights_only(work_dir: str | Path | None = None) -> None:
     """``--weights-only``: from now on this process reads .safetensors, and checkpoints of its run in ``work_dir``."""
-    global _own_folder
-    _own_folder = Path(work_dir).resolve()
+    global _weights_only, _own_folder
+    _weights_only, _own_folder = True, Path(work_dir).resolve() if work_dir else None
 
 
 def load_from_checked_file(filename: str, map_location: Any = None) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def load_from_checked_file(filename: str, map_location: Any = None) -> dict[str,
     path = local_path(place, "checkpoint")
     if path is None:
         return refuse_scheme(filename)
-    if _own_folder and not path.resolve().is_relative_to(_own_folder):
+    if _weights_only and not (_own_folder and path.resolve().is_relative_to(_own_folder)):
         check_weights_only(str(path), "checkpoint")
     check_digest(path, expected, lambda message: print_log(message, "current", logging.WARNING))
     return read_checkpoint(path)
