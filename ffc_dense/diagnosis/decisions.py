@@ -100,8 +100,8 @@ class Election:
 
 def winning_output(labels: Tensor, confidences: Tensor) -> Tensor:
     """The winner by the rules of :func:`ffc_dense.vote`, from labels and confidences (M, P) alone: int64 (P,)."""
-    votes = torch.stack([(labels == label).sum(0) for label in labels])
-    return first_maximum(confidences.double() - 2 * (votes.amax(0) - votes), 0)[2].long()
+    votes = torch.stack([(labels == label).sum(0, dtype=torch.int16) for label in labels])
+    return first_maximum(torch.sub(confidences, votes.amax(0) - votes, alpha=2), 0)[2].long()
 
 
 def _share(count: float, total: int) -> float | None:
