@@ -5,8 +5,8 @@ from urllib.parse import parse_qs
 
 from detectron2.utils.file_io import PathManager
 
-from ..safe_files import check_digest, read_pickle, read_safetensors, read_torch, split_sha256
-from ..safe_files.errors import damaged
+from ..safe_files import check_digest, read_safetensors, split_sha256
+from ..safe_files.weights import detectron2_content
 
 
 class SafeLoading:
@@ -51,21 +51,7 @@ def _read(filename: str) -> dict[str, Any]:
     if filename.endswith(".safetensors"):
         tensors, metadata = read_safetensors(filename)
         loaded = {"model": tensors}
-        if metadata.get("naming") in ("Caffe2", "pycls"):
+        if metadata.get("naming"):
             loaded |= {"__author__": metadata["naming"], "matching_heuristics": True}
         return loaded
-    content = read_pickle(filename) if filename.endswith(".pkl") else read_torch(filename)
-    if not isinstance(content, dict):
-        raise damaged(filename, f"it holds a {type(content).__name__}, not named weights")
-    if filename.endswith(".pkl"):
-        if "model" in content and "__author__" in content:
-            return content
-        blobs = content.get("blobs", content)  # Caffe2's detectors have "blobs", its ImageNet models do not
-        model = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
-        return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
-    if filename.endswith(".pyth"):  # pycls
-        if "model_state" not in content:
-            raise damaged(filename, "it has no model_state, which pycls' .pyth files have")
-        model = {name: value for name, value in content["model_state"].items() if "num_batches_tracked" not in name}
-        return {"model": model, "__author__": "pycls", "matching_heuristics": True}
-    return content if "model" in content else {"model": content}
+    return detectron2_content(filename)

@@ -10,11 +10,13 @@ from .errors import UnsafeFileError
 from .pickles import read_pickle
 from .safetensors_files import read_safetensors, write_safetensors
 from .torch_files import check_torch, read_torch
+from .weights import Weights, read_weights
 from .weights_only import add_weights_only_argument, check_weights_only
 from .yaml_files import read_yaml
 
 __all__ = [
     "UnsafeFileError",
+    "Weights",
     "add_weights_only_argument",
     "check_digest",
     "check_torch",
@@ -22,6 +24,7 @@ __all__ = [
     "read_pickle",
     "read_safetensors",
     "read_torch",
+    "read_weights",
     "read_yaml",
     "sha256_of",
     "split_sha256",

@@ -1,0 +1,95 @@
+"""The weights in a checkpoint of either framework."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import UnsafeFileError, damaged
+from .pickles import read_pickle
+from .torch_files import read_torch
+
+# What else may lie in the files: mmengine's message hub, with stand-ins that hold nothing.
+_PASSED_OVER = {
+    "mmengine.logging.history_buffer.HistoryBuffer": lambda args, state: None,
+    "builtins.getattr": lambda args, state: None,
+    "builtins.slice": lambda args, state: None,
+}
+
+
+@dataclass
+class Weights:
+    """Attributes:
+    tensors: the weights under the names that the file has.
+    framework: "detectron2", "mmseg", or "" for a bare state dict.
+    naming: whose names they are ("Caffe2", "torchvision"), where detectron2 has to match them to its own, else "".
+    head: type of the FFC head in mmengine's note of the config, or "".
+    """
+
+    tensors: dict[str, Tensor]
+    framework: str
+    naming: str
+    head: str = ""
+
+
+def detectron2_content(path: str | Path) -> dict[str, Any]:
+    """What detectron2's checkpointer makes of a .pkl, .pyth or .pth file: ``{"model": {name: tensor or array}, ...}``.
+
+    Raises:
+        UnsafeFileError: the file holds other objects, is damaged, or holds no names.
+    """
+    suffix = Path(path).suffix
+    content = read_pickle(path) if suffix == ".pkl" else read_torch(path)
+    if not isinstance(content, dict):
+        raise damaged(path, f"it holds a {type(content).__name__}, not named weights")
+    if suffix == ".pkl":
+        if "model" in content and "__author__" in content:
+            return content
+        blobs = (
+            content["blobs"] if isinstance(content.get("blobs"), dict) else content
+        )  # Caffe2's detectors have "blobs", its ImageNet models do not
+        model = {name: value for name, value in blobs.items() if not str(name).endswith("_momentum")}
+        return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
+    if suffix == ".pyth":  # pycls
+        if "model_state" not in content:
+            raise damaged(path, "it has no model_state, which pycls' .pyth files have")
+        model = {name: value for name, value in content["model_state"].items() if "num_batches_tracked" not in name}
+        return {"model": model, "__author__": "pycls", "matching_heuristics": True}
+    return content if "model" in content else {"model": content}
+
+
+def read_weights(path: str | Path) -> Weights:
+    """The weights of detectron2's .pth, .pyth and .pkl files and of mmengine's .pth files.
+
+    Raises:
+        UnsafeFileError: the file holds other objects, is damaged, or holds no weights.
+        OSError: it cannot be opened.
+    """
+    if Path(path).suffix in (".pkl", ".pyth"):
+        content = detectron2_content(path)
+    else:
+        content = read_torch(path, _PASSED_OVER)
+    if not isinstance(content, dict):
+        content = {}
+    state, framework = content, ""
+    for key, name in (("model", "detectron2"), ("state_dict", "mmseg")):
+        if isinstance(content.get(key), dict):
+            state, framework = content[key], name
+    naming = str(content.get("__author__", "")) if content.get("matching_heuristics") else ""
+    meta = content.get("meta")
+    noted = re.search(r"type='(FFC\w+)'", str(meta.get("cfg", ""))) if isinstance(meta, dict) else None
+    tensors = {}
+    for key, value in state.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            value = torch.from_numpy(value)
+        if isinstance(value, Tensor):
+            tensors[key] = value
+    if not tensors:
+        raise UnsafeFileError(
+            f"{path} holds no weights: expected a checkpoint of detectron2 or mmengine, or a state dict"
+        )
+    return Weights(tensors, framework, naming, noted[1] if noted else "")
