@@ -8,12 +8,17 @@ of the model is refused.
 
     python tools/eval_coco.py --config-file CONFIG.yaml --reduce all [--num-gpus 8] MODEL.WEIGHTS model_final.pth
 
+``--opinions`` adds to every detection in the result files what the outputs said of it; scores and AP stay the same.
+``--ensemble`` evaluates several checkpoints as one detector, under vote and mean (paper Table 7), and writes
+``ensemble.json`` in the place of ``reductions.json``.
+
 The yaml twin of a LazyConfig has the same parameter names and evaluates its checkpoints.
 """
 
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -24,31 +29,67 @@ from detectron2.utils import comm
 from torch import nn
 from train_net import setup
 
-from ffc_dense.detection import AllReductions, EvalCheckpointer, PerReduction, add_ffc_config
+from ffc_dense.detection import (
+    AllReductions,
+    DetectorEnsemble,
+    EvalCheckpointer,
+    OpinionCOCOEvaluator,
+    PerReduction,
+    add_ffc_config,
+    request_opinions,
+)
 from ffc_dense.detection.data_files import merge_config_file
+from ffc_dense.detection.startup import check_weights
 from ffc_dense.reductions import choose_reductions
 from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+INPUT = ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST")  # what the members of an ensemble must read alike
+CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
 
-def load(cfg: CfgNode, wanted: list[str]) -> tuple[nn.Module, list[str]]:
-    """The trained detector, and the names of the reductions to evaluate it under."""
+def load(cfg: CfgNode, wanted: list[str], opinions: bool = False) -> AllReductions:
+    """The trained detector, under each of the wanted reductions."""
     model = DefaultTrainer.build_model(cfg)
     names = choose_reductions(model, wanted)
+    if opinions:
+        cfg = cfg.clone()
+        cfg.defrost()
+        request_opinions(cfg)
+        model = DefaultTrainer.build_model(cfg)
     EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    return model, names
+    return AllReductions(model, names)
 
 
-def evaluate(cfg: CfgNode, model: nn.Module, names: list[str]) -> dict:
+def load_ensemble(cfgs: list[CfgNode], wanted: list[str], opinions: bool = False) -> DetectorEnsemble:
+    """The trained detectors as one, under each of the wanted reductions, vote and mean by default.
+
+    Raises:
+        ValueError: the detectors do not fit together.
+    """
+    for number, cfg in enumerate(cfgs[1:], start=2):
+        for key in INPUT:
+            if cfg.INPUT[key] != cfgs[0].INPUT[key]:
+                values = f"{cfgs[0].INPUT[key]} and {cfg.INPUT[key]}"
+                raise ValueError(f"--ensemble: detectors 1 and {number} differ in INPUT.{key}: {values}")
+    members = []
+    for cfg in cfgs:
+        members.append(DefaultTrainer.build_model(cfg).eval())
+        EvalCheckpointer(members[-1]).load(cfg.MODEL.WEIGHTS)
+    names = ["vote", "mean"] if not wanted or "all" in wanted else list(dict.fromkeys(wanted))
+    return DetectorEnsemble(members, names, opinions)
+
+
+def evaluate(cfg: CfgNode, model: AllReductions | DetectorEnsemble, opinions: bool = False) -> dict:
     """{dataset: {reduction: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first."""
+    evaluator = OpinionCOCOEvaluator if opinions else COCOEvaluator
     scores = {}
     for dataset in cfg.DATASETS.TEST:
-        folders = {name: os.path.join(cfg.OUTPUT_DIR, dataset, name) for name in names}
+        folders = {name: os.path.join(cfg.OUTPUT_DIR, dataset, name) for name in model.names}
         # The official implementation, where detectron2 would prefer its own faster one.
-        evaluators = {name: COCOEvaluator(dataset, output_dir=folders[name], use_fast_impl=False) for name in names}
+        evaluators = {name: evaluator(dataset, output_dir=folders[name], use_fast_impl=False) for name in model.names}
         loader = DefaultTrainer.build_test_loader(cfg, dataset)
-        scores[dataset] = inference_on_dataset(AllReductions(model, names), loader, PerReduction(evaluators))
+        scores[dataset] = inference_on_dataset(model, loader, PerReduction(evaluators))
     return scores
 
 
@@ -70,6 +111,14 @@ def table(scores: dict) -> str:
     return "\n".join(lines)
 
 
+def member_cfg(config_file: str, opts: list[str]) -> CfgNode:
+    cfg = get_cfg()
+    add_ffc_config(cfg)
+    merge_config_file(cfg, config_file)
+    cfg.merge_from_list(opts)
+    return cfg
+
+
 def checkpoint_and_output(args) -> tuple[str, str]:
     """The checkpoint to evaluate and the folder for the results: of its own, so that no training's files are replaced.
 
@@ -77,12 +126,10 @@ def checkpoint_and_output(args) -> tuple[str, str]:
         FileNotFoundError: no checkpoint is named, or ``--resume`` finds none.
         ValueError: the config is not a yaml file, or the folder cannot be told from the checkpoint.
     """
-    if not args.config_file.endswith((".yaml", ".yml")):
-        raise ValueError(f"--config-file: expected a .yaml file, got {args.config_file!r} (a LazyConfig's yaml twin)")
-    cfg = get_cfg()
-    add_ffc_config(cfg)
-    merge_config_file(cfg, args.config_file)
-    cfg.merge_from_list(args.opts)
+    for flag, file in [("--config-file", args.config_file), *(("--ensemble-configs", file) for file in args.configs)]:
+        if not file.endswith((".yaml", ".yml")):
+            raise ValueError(f"{flag}: expected a .yaml file, got {file!r} (a LazyConfig's yaml twin)")
+    cfg = member_cfg(args.config_file, args.opts)
     weights = cfg.MODEL.WEIGHTS
     if args.resume:
         checkpointer = EvalCheckpointer(nn.Module(), save_dir=cfg.OUTPUT_DIR)
@@ -91,6 +138,8 @@ def checkpoint_and_output(args) -> tuple[str, str]:
         weights = checkpointer.get_checkpoint_file()
     if not weights:
         raise FileNotFoundError("nothing to evaluate: add MODEL.WEIGHTS CHECKPOINT at the end, or --resume")
+    if not args.output and args.ensemble:
+        raise ValueError("--output: name a folder for the results of the ensemble")
     if not args.output and "://" in weights:
         raise ValueError(f"--output: name a folder for the results of {weights}")
     path = Path(weights.split("?")[0])  # ?sha256=HEX may follow
@@ -100,20 +149,37 @@ def checkpoint_and_output(args) -> tuple[str, str]:
 def main(args) -> dict:
     try:
         cfg = setup(args)
-        model, names = load(cfg, args.reduce)
+        if args.ensemble:
+            others = [member_cfg(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights])
+                      for file, weights in zip(args.configs, args.ensemble, strict=True)]  # fmt: skip
+            for other in others:
+                check_weights(other.MODEL.WEIGHTS, "--ensemble", needed=True)
+            model = load_ensemble([cfg, *others], args.reduce, args.opinions)
+        else:
+            model = load(cfg, args.reduce, args.opinions)
     except (OSError, RuntimeError, ValueError) as error:
         print(f"eval_coco: {error}", file=sys.stderr)
         sys.exit(2)
-    scores = evaluate(cfg, model, names)
+    scores = evaluate(cfg, model, args.opinions)
     if comm.is_main_process():
         report = {"framework": "detectron2", "config": args.config_file, "weights": cfg.MODEL.WEIGHTS}
+        if args.ensemble:
+            report["ensemble"] = [list(pair) for pair in zip(args.configs, args.ensemble, strict=True)]
         first = cfg.DATASETS.TEST[0]
         scores_or_none = without_nan(scores)
         report |= {"dataset": first, "results": scores_or_none[first], "datasets": scores_or_none}
-        Path(cfg.OUTPUT_DIR, "reductions.json").write_text(json.dumps(report, indent=1) + "\n")
+        # Not reductions.json, whose scores belong to one training.
+        file = Path(cfg.OUTPUT_DIR, "ensemble.json" if args.ensemble else "reductions.json")
+        file.write_text(json.dumps(report, indent=1) + "\n")
         print(table(scores))
         print(f"scores and COCO result files: {cfg.OUTPUT_DIR}")
     return scores
+
+
+def without_config_keys(values: list[str]) -> tuple[list[str], list[str]]:
+    """The files that follow an option of many, and the KEY VALUE pairs that argparse has taken for more of them."""
+    first = next((i for i, value in enumerate(values) if CONFIG_KEY.fullmatch(value)), len(values))
+    return values[:first], values[first:]
 
 
 def parse_args(argv: list[str] | None = None):
@@ -124,7 +190,26 @@ def parse_args(argv: list[str] | None = None):
     )  # fmt: skip
     add_weights_only_argument(parser)
     parser.add_argument("--output", help="folder for the results; eval_CHECKPOINT beside the checkpoint by default")
+    parser.add_argument(
+        "--opinions", action="store_true",
+        help="write the class distribution, the votes and the winning output of every detection to the result files",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ensemble", nargs="+", default=[], metavar="CHECKPOINT",
+        help="further checkpoints; they and MODEL.WEIGHTS detect as one, under vote and mean",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ensemble-configs", nargs="+", default=[], metavar="CONFIG", dest="configs",
+        help="their configs, one for each --ensemble checkpoint; --config-file by default",
+    )  # fmt: skip
     args = parser.parse_args(argv)
+    for name in ("ensemble", "configs"):
+        files, pairs = without_config_keys(getattr(args, name))
+        setattr(args, name, files)
+        args.opts = [*pairs, *args.opts]
+    if args.configs and len(args.configs) != len(args.ensemble):
+        parser.error(f"--ensemble-configs: {len(args.configs)} configs for {len(args.ensemble)} --ensemble checkpoints")
+    args.configs = args.configs or [args.config_file] * len(args.ensemble)
     try:
         weights, output = checkpoint_and_output(args)
     except (KeyError, OSError, UnsafeFileError, ValueError) as error:

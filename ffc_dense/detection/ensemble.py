@@ -35,8 +35,8 @@ class DetectorEnsemble(nn.Module):
       are ensembled one by one: each refines the average box of the one before.
     - masks are the average of the members' mask probabilities in the final boxes.
 
-    One member gives what it gives alone; so do copies of it, from three on up to rounding. Thresholds and limits on detections are those of
-    the first member.
+    One member gives what it gives alone; so do copies of it, from three on up to rounding. Thresholds and limits on
+    detections are those of the first member.
 
     Args:
         members: detectors in eval mode, which read the same inputs.
