@@ -9,7 +9,8 @@ of CPU processes. Weights that are missing or cannot be downloaded, mixed precis
 there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read. Config, weights and proposal
 files are data: nothing in them runs (SECURITY.md). A wrong config is one message and exit code 2; ``--debug`` shows
 the traceback. A training starts with a check of its datasets, which takes seconds (``--dataset-check``,
-docs/DATASETS.md).
+docs/DATASETS.md). A training survives a kill, a full disk, SIGTERM (exit code 143) and losses of NaN, see
+``ReliableTrainer``.
 """
 
 import json
@@ -21,28 +22,29 @@ from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup, defaults, launch
+from detectron2.engine import default_argument_parser, default_setup, defaults
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
-from ffc_dense.detection import EvalCheckpointer, SafeCheckpointer, add_ffc_config
+from ffc_dense.detection import EvalCheckpointer, add_ffc_config
 from ffc_dense.detection.config_checks import check_config
 from ffc_dense.detection.config_errors import explain_build, explain_yaml
 from ffc_dense.detection.data_files import check_data_only, merge_config_file
 from ffc_dense.detection.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.preemption import launch
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
+from ffc_dense.detection.training import ReliableTrainer
 from ffc_dense.errors import UserError
 from ffc_dense.results.train_config import write_train_config
 from ffc_dense.safe_files import add_weights_only_argument
 
 
-class Trainer(DefaultTrainer):
+class Trainer(ReliableTrainer):
     def __init__(self, cfg: CfgNode):
         if cfg.MODEL.DEVICE == "cpu":
             # DistributedDataParallel refuses device_ids for a model on the CPU; DefaultTrainer always passes them.
             defaults.create_ddp_model = partial(defaults.create_ddp_model, device_ids=None)
-        defaults.DetectionCheckpointer = SafeCheckpointer  # DefaultTrainer builds its own
         super().__init__(cfg)
 
     @classmethod

@@ -2,7 +2,10 @@ from detectron2.config import CfgNode
 
 
 def add_ffc_config(cfg: CfgNode) -> None:
-    """Add the keys of the FFC box classifier to ``cfg``. Keys that are there already keep their values."""
+    """Add the keys of the FFC box classifier, and of :class:`.training.ReliableTrainer`, to ``cfg``.
+
+    Keys that are there already keep their values.
+    """
     head = cfg.MODEL.ROI_BOX_HEAD
     if "FFC" not in head:
         head.FFC = CfgNode()
@@ -16,3 +19,13 @@ def add_ffc_config(cfg: CfgNode) -> None:
     # Whether detections carry the class distribution, the votes and the winning output of their box, see
     # FFCFastRCNNOutputLayers.inference. The detections themselves stay the same.
     head.FFC.OPINIONS = head.FFC.get("OPINIONS", False)
+
+    solver = cfg.SOLVER
+    # How many checkpoints model_XXXXXXX.pth are kept, the newest ones. 0 keeps all, as detectron2 does.
+    solver.CHECKPOINT_MAX_TO_KEEP = solver.get("CHECKPOINT_MAX_TO_KEEP", 0)
+    if "NON_FINITE_LOSS" not in solver:
+        solver.NON_FINITE_LOSS = CfgNode()
+    # What a loss of NaN or infinity does: "stop" the training, or "skip" the update.
+    solver.NON_FINITE_LOSS.ACTION = solver.NON_FINITE_LOSS.get("ACTION", "stop")
+    # With "skip": so many iterations in a row are skipped; one more stops the training.
+    solver.NON_FINITE_LOSS.MAX_CONSECUTIVE = solver.NON_FINITE_LOSS.get("MAX_CONSECUTIVE", 10)

@@ -1,0 +1,27 @@
+"""SIGTERM, which a cluster sends before it takes the machine: what both frameworks' trainings share."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+EXIT_CODE = 128 + signal.SIGTERM  # 143, as a shell reports a process that SIGTERM ended
+
+
+def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int) -> None:
+    """Start a data loader's worker that only its own parent can end with SIGTERM.
+
+    Clusters signal all processes of a job. A worker that ends at once takes the training with it, before its checkpoint
+    is written. For ``DataLoader(worker_init_fn=functools.partial(outlive_others_signals, INIT_FN))``.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    parent = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if init_fn is not None:
+        init_fn(worker_id)
