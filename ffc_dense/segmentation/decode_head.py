@@ -4,6 +4,8 @@ Shape shorthand: N images, C channels, K classes (``out_channels``), M outputs, 
 the size that the head upsamples to.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
@@ -11,13 +13,46 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor
 
 from ..layers import FFCConv2d
-from ..voting import vote
-from .upsampled_vote import comparable, vote_upsampled
+from .upsampled_vote import vote_once, vote_upsampled
 
 VOTE_AT = ("prediction", "feature")
 
 # The head whose predict() runs in this thread and wants every output. Not an attribute of the head: threads share it.
 _predicting: ContextVar["FFCDecodeHead | None"] = ContextVar("predicting", default=None)
+# Where predict() puts what it would otherwise drop; None: it drops it.
+_agreements: ContextVar[list[Tensor] | None] = ContextVar("agreements", default=None)
+_outputs: ContextVar[list[Tensor] | None] = ContextVar("outputs", default=None)
+
+
+@contextmanager
+def collecting_agreement() -> Iterator[list[Tensor]]:
+    """Within the context every ``predict`` of an FFC head that votes appends to the list that is yielded.
+
+    What it appends is the agreement, (N, 1, H, W) fp32: the share of the M outputs that chose the elected class.
+    """
+    with _collecting(_agreements) as found:
+        yield found
+
+
+@contextmanager
+def collecting_outputs() -> Iterator[list[Tensor]]:
+    """Within the context ``predict`` of an FFC head appends its logits to the list that is yielded and stops there.
+
+    With ``test_reduce='vote'`` those of all outputs, (M, N, K, h, w), otherwise the reduced ones, (1, N, K, h, w). What
+    ``predict`` returns within the context has no meaning. :meth:`FFCDecodeHead.reduce_outputs` goes on.
+    """
+    with _collecting(_outputs) as found:
+        yield found
+
+
+@contextmanager
+def _collecting(variable: ContextVar) -> Iterator[list[Tensor]]:
+    found: list[Tensor] = []
+    token = variable.set(found)
+    try:
+        yield found
+    finally:
+        variable.reset(token)
 
 
 class FFCDecodeHead:
@@ -113,7 +148,7 @@ class FFCDecodeHead:
         """As in the stock head: features and image metas -> (N, K, H, W)."""
         # The outputs travel through the stock forward() and resize as additional images of the batch: neither knows
         # of them, so each head keeps its own code.
-        token = _predicting.set(self if self._votes() and self.vote_at == "prediction" else None)
+        token = _predicting.set(self if self._votes() else None)
         try:
             return super().predict(*args, **kwargs)
         finally:
@@ -121,23 +156,53 @@ class FFCDecodeHead:
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Upsample to (H, W) as the stock head does, and vote before or after it."""
-        if not self._votes():
-            return super().predict_by_feat(seg_logits, batch_img_metas)
-        if _predicting.get() is not self:
-            return super().predict_by_feat(comparable(seg_logits), batch_img_metas)
-        if not self._can_strip(seg_logits):
-            outputs = super().predict_by_feat(seg_logits, batch_img_metas).unflatten(0, (self.conv_seg.num_outputs, -1))
-            return comparable(vote(outputs, -3)[0])
-        # The head tells the size on a map without data.
-        shape = super().predict_by_feat(seg_logits[:1, :1].to("meta"), batch_img_metas).shape
-        return vote_upsampled(seg_logits.unflatten(0, (self.conv_seg.num_outputs, -1)), shape[2:], self.align_corners)
+        outputs = seg_logits.unsqueeze(0)
+        if _predicting.get() is self:
+            outputs = seg_logits.unflatten(0, (self.conv_seg.num_outputs, -1))
+        if (collected := _outputs.get()) is not None:
+            collected.append(outputs)
+            return seg_logits
+        return self.reduce_outputs(outputs, batch_img_metas)
 
-    def _can_strip(self, seg_logits: Tensor) -> bool:
+    def reduce_outputs(self, outputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """The rest of ``predict``: logits (M, N, K, h, w), of this head or of several alike, -> (N, K, H, W).
+
+        With ``test_reduce='vote'`` they are voted on, else averaged. A single output stays as it is.
+        """
+        if len(outputs) == 1 or self.test_reduce != "vote":
+            logits = outputs.squeeze(0) if len(outputs) == 1 else outputs.mean(0)
+            return super().predict_by_feat(logits, batch_img_metas)
+        wanted = _agreements.get()
+        if self.vote_at == "feature":
+            agreement = _agreement_of(outputs, outputs.shape[3:]) if wanted is not None else None
+            winners = super().predict_by_feat(vote_once(outputs, agreement), batch_img_metas)
+            if wanted is not None:
+                wanted.append(super().predict_by_feat(agreement, batch_img_metas))
+            return winners
+        if self._can_strip(outputs):
+            # The head tells the size on a map without data.
+            size = super().predict_by_feat(outputs[0, :1, :1].to("meta"), batch_img_metas).shape[2:]
+            agreement = _agreement_of(outputs, size) if wanted is not None else None
+            winners = vote_upsampled(outputs, size, self.align_corners, agreement)
+        else:
+            maps = super().predict_by_feat(outputs.flatten(0, 1), batch_img_metas).unflatten(0, outputs.shape[:2])
+            agreement = _agreement_of(maps, maps.shape[3:]) if wanted is not None else None
+            winners = vote_once(maps, agreement)
+        if wanted is not None:
+            wanted.append(agreement)
+        return winners
+
+    def _can_strip(self, outputs: Tensor) -> bool:
         """Whether the prediction is mmseg's plain upsampling and nobody differentiates, compiles or traces it."""
         stock = super().predict_by_feat.__func__ is BaseDecodeHead.predict_by_feat
-        differentiated = torch.is_grad_enabled() and seg_logits.requires_grad
+        differentiated = torch.is_grad_enabled() and outputs.requires_grad
         return stock and not (differentiated or torch.compiler.is_compiling() or torch.jit.is_tracing())
 
     def _votes(self) -> bool:
         layer = self.conv_seg
         return layer.num_filters > 0 and layer.test_reduce == "vote" and not layer.training
+
+
+def _agreement_of(outputs: Tensor, size: tuple[int, int]) -> Tensor:
+    """Room for the agreement of (M, N, K, ...) outputs at ``size``."""
+    return outputs.new_empty(outputs.shape[1], 1, *size, dtype=torch.float32)

@@ -1,7 +1,7 @@
 """Evaluate a segmentor under several test reductions in one pass over the data."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 
 import torch
@@ -10,10 +10,11 @@ from mmengine.runner import TestLoop
 from mmengine.runner.amp import autocast
 from mmseg.models import BaseSegmentor
 from mmseg.registry import LOOPS
-from torch import nn
 
 from ..reductions import choose_reductions, reduced
 from .decode_head import FFCDecodeHead
+from .ensemble import SegmentorEnsemble
+from .opinions import last_head
 
 
 @LOOPS.register_module()
@@ -76,7 +77,12 @@ def features_once(model: BaseSegmentor) -> Iterator[Callable[[], None]]:
     Yields a function to call before each of them. What is kept is the input of ``conv_seg``, window by window in slide
     mode. Where a head does more after ``cls_seg``, the backbone's features are kept and the head runs again.
     """
-    head = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
+    if isinstance(model, SegmentorEnsemble):
+        with ExitStack() as stack:
+            rewinds = [stack.enter_context(features_once(member)) for member in model.members]
+            yield lambda: [rewind() for rewind in rewinds]
+        return
+    head = last_head(model)
     windows: list[dict] = []
     position = -1
     extract_feat, forward, cls_seg = model.extract_feat, head.forward, head.cls_seg

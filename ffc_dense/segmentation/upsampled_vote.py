@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..ops import get_backend
 from ..upsampling import bilinear_strips
-from ..voting import elect, first_maximum, replace_infinite, vote
+from ..voting import count_and_elect, first_maximum, replace_infinite
 
 
 def comparable(winners: Tensor) -> Tensor:
@@ -21,7 +21,26 @@ def comparable(winners: Tensor) -> Tensor:
     return log_prob.scatter(1, label, _raised(log_prob.gather(1, label)))
 
 
-def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+def vote_once(outputs: Tensor, agreement: Tensor | None = None) -> Tensor:
+    """Vote at the outputs' own size.
+
+    Args:
+        outputs: (M, N, K, ...) logits.
+        agreement: (N, 1, ...) fp32, overwritten with the share of the M outputs that voted as the winner.
+
+    Returns:
+        (N, K, ...): what :func:`comparable` makes of the winners.
+    """
+    index, _, _, votes = count_and_elect(outputs, 2)
+    if agreement is not None:
+        torch.div(votes.unsqueeze(1), len(outputs), out=agreement)
+    winner = index.unsqueeze(1).unsqueeze(0).expand(1, *outputs.shape[1:])
+    return comparable(outputs.gather(0, winner).squeeze(0))
+
+
+def vote_upsampled(
+    outputs: Tensor, size: tuple[int, int], align_corners: bool, agreement: Tensor | None = None
+) -> Tensor:
     """Upsample the logits of all outputs, vote at every pixel, and return what :func:`comparable` makes of the winners.
 
     The outputs are upsampled and voted on a strip of rows at a time: beside the result there is no map of its size.
@@ -30,6 +49,7 @@ def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) 
         outputs: (M, N, K, h, w) logits.
         size: (H, W).
         align_corners: of the bilinear interpolation.
+        agreement: (N, 1, H, W) fp32, overwritten with the share of the M outputs that voted as the winner.
 
     Returns:
         (N, K, H, W). No gradient flows.
@@ -41,24 +61,28 @@ def vote_upsampled(outputs: Tensor, size: tuple[int, int], align_corners: bool) 
     if finite and get_backend() == "triton" and outputs.is_cuda and outputs.dtype != torch.float64:
         from .upsampled_vote_triton import vote_upsampled_fused
 
-        return vote_upsampled_fused(outputs, size, align_corners)
+        return vote_upsampled_fused(outputs, size, align_corners, agreement)
     result = outputs.new_empty(images, classes, *size, dtype=dtype)
     for image in range(images):
         for rows, strip in bilinear_strips(outputs[:, image], size, align_corners):
+            counted = None if agreement is None else agreement[image : image + 1, :, rows]
             if finite:
-                _write_log_prob(result[image, :, rows], strip.to(dtype))
+                votes = _write_log_prob(result[image, :, rows], strip.to(dtype))
+                if counted is not None:
+                    torch.div(votes, len(outputs), out=counted[0, 0])
             else:
-                result[image, :, rows] = comparable(vote(strip, 1)[0].unsqueeze(0)).squeeze(0)
+                result[image, :, rows] = vote_once(strip.unsqueeze(1), counted)[0]
     return result
 
 
-def _write_log_prob(target: Tensor, strip: Tensor) -> None:
-    """Finite logits (M, K, rows, W) -> the winners' log-probabilities in ``target`` (K, rows, W)."""
-    index, label, confidence = elect(strip, 1, finite=True)
+def _write_log_prob(target: Tensor, strip: Tensor) -> Tensor:
+    """Finite logits (M, K, rows, W) -> the winners' log-probabilities in ``target`` (K, rows, W); returns the votes."""
+    index, label, confidence, votes = count_and_elect(strip, 1, finite=True)
     torch.gather(strip, 0, index.expand(1, *target.shape), out=target.unsqueeze(0))
     log_confidence = confidence.log_()  # the log-probability of the elected class
     target.sub_(target.amax(0)).add_(log_confidence)
     target.scatter_(0, label.unsqueeze(0), _raised(log_confidence).unsqueeze(0))
+    return votes
 
 
 def _raised(log_prob: Tensor) -> Tensor:

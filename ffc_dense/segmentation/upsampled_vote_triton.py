@@ -12,7 +12,9 @@ from torch import Tensor
 BLOCK = 64  # pixels of a row for each program
 
 
-def vote_upsampled_fused(outputs: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+def vote_upsampled_fused(
+    outputs: Tensor, size: tuple[int, int], align_corners: bool, agreement: Tensor | None = None
+) -> Tensor:
     """As :func:`ffc_dense.segmentation.upsampled_vote.vote_upsampled`, for finite logits and K > 1.
 
     The logits are interpolated and the confidences summed in fp32, with one running maximum per output: rounding
@@ -22,6 +24,7 @@ def vote_upsampled_fused(outputs: Tensor, size: tuple[int, int], align_corners: 
         outputs: (M, N, K, h, w) finite fp32, fp16 or bf16 logits.
         size: (H, W).
         align_corners: of the bilinear interpolation.
+        agreement: (N, 1, H, W) contiguous fp32, overwritten with the share of the M outputs that voted as the winner.
 
     Returns:
         (N, K, H, W) fp32 log-probabilities of the winners. No gradient flows.
@@ -42,6 +45,7 @@ def vote_upsampled_fused(outputs: Tensor, size: tuple[int, int], align_corners: 
     _vote_kernel[grid](
         outputs,
         result,
+        result if agreement is None else agreement,
         _scale(h, height, align_corners),
         _scale(w, width, align_corners),
         num_outputs,
@@ -51,6 +55,7 @@ def vote_upsampled_fused(outputs: Tensor, size: tuple[int, int], align_corners: 
         width,
         1 - torch.finfo(torch.float32).eps,
         ALIGN_CORNERS=align_corners,
+        COUNT=agreement is not None,
         M_BLOCK=triton.next_power_of_2(num_outputs),
         BLOCK=BLOCK,
     )
@@ -89,6 +94,7 @@ def _interpolate(planes, above, below, left, right, weight_y, weight_x, mask):
 def _vote_kernel(
     maps,
     result,
+    agreement,
     scale_y,
     scale_x,
     num_outputs,
@@ -98,6 +104,7 @@ def _vote_kernel(
     width,
     raising,
     ALIGN_CORNERS: tl.constexpr,
+    COUNT: tl.constexpr,
     M_BLOCK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -134,6 +141,9 @@ def _vote_kernel(
     surest = confidence == tl.max(confidence, axis=0)[None, :]
     index = tl.min(tl.where(surest, m[:, None], M_BLOCK), axis=0)
     won = m[:, None] == index[None, :]
+    if COUNT:
+        share = tl.max(votes, axis=0).to(tl.float32) / num_outputs
+        tl.store(agreement + (image.to(tl.int64) * height + y) * width + x, share, inside)
     label = tl.sum(tl.where(won, label, 0), axis=0)
     top = tl.sum(tl.where(won, top, 0.0), axis=0)
     log_confidence = -tl.log(tl.sum(tl.where(won, total, 0.0), axis=0))
