@@ -1,14 +1,18 @@
 #!/usr/bin/env python
 """Run mmseg's own train.py or test.py, from the installed package or from the clone that it was installed from.
 
-    python tools/mmseg_tool.py [--device cuda|cpu] train|test ARGS...
+    python tools/mmseg_tool.py [--device cuda|cpu] [--debug] [--weights-only] train|test ARGS...
 
-Identical to ``python MMSEG/tools/train.py ARGS...``, except for two things:
+Identical to ``python MMSEG/tools/train.py ARGS...``, except for four things:
 
 - ``train --resume`` goes on from the last checkpoint in the work directory, and starts from the config's ``load_from``
   while there is none. mmengine alone resumes from ``load_from`` every time when one is given: a job that is always
   started with ``--resume`` would lose its progress at every restart.
 - ``--device cpu``, under torchrun, joins the processes with gloo. mmengine's launchers need a CUDA device.
+- What is wrong with the config, before the first iteration, is one message and exit code 2; ``--debug`` shows the
+  traceback. Mistakes that mmengine passes over are refused: numbers of classes that differ, misspelt top-level keys.
+- Nothing in checkpoints and ``.yaml`` configs runs, where mmengine unpickles and calls; ``--weights-only`` also refuses
+  ``.py`` configs, which are programs (SECURITY.md).
 """
 
 import argparse
@@ -16,6 +20,7 @@ import importlib.util
 import os
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 # DistributedDataParallel refuses device_ids for a model on the CPU; mmengine gives them unless the config does.
@@ -44,20 +49,67 @@ def find_tool(name: str) -> str:
     )
 
 
-def config_of(args: list[str]):
-    """The parsed arguments of mmseg's ``train.py`` or ``test.py``, and the config with its overrides."""
-    from mmengine.config import Config, DictAction
+def parse_tool_args(args: list[str], tool: str = "train") -> argparse.Namespace:
+    """The arguments of mmseg's ``train.py`` or ``test.py``, as far as they matter here."""
+    from mmengine.config import DictAction
 
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("config")
+    if tool == "test":
+        parser.add_argument("checkpoint")
     parser.add_argument("--work-dir")
     parser.add_argument("--launcher")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-    known, _ = parser.parse_known_args(args)
+    return parser.parse_known_args(args)[0]
+
+
+def config_of(args: list[str]):
+    """The parsed arguments, and the config with its overrides."""
+    from mmengine.config import Config
+
+    known = parse_tool_args(args)
     cfg = Config.fromfile(known.config)
     cfg.merge_from_dict(known.cfg_options or {})
     return known, cfg
+
+
+def checked_config(args: list[str], tool: str, weights_only: bool = False):
+    """The config, after what would fail late, or not at all, is refused.
+
+    Raises:
+        UserError: the message names the key or file.
+    """
+    from mmengine.config import Config
+
+    from ffc_dense.commands import reading_input
+    from ffc_dense.errors import UserError
+
+    # safe_loading replaces mmengine's loaders, before the config is read.
+    from ffc_dense.segmentation import config_checks, config_errors, data_configs, safe_loading
+
+    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs, got {' '.join(args)}"):
+        known = parse_tool_args(args, tool)
+    with reading_input(partial(config_errors.explain_config, path=known.config)):
+        if weights_only:
+            data_configs.check_config_files(known.config)
+        cfg = Config.fromfile(known.config)
+    with reading_input(partial(config_errors.explain_options, options=known.cfg_options)):
+        cfg.merge_from_dict(known.cfg_options or {})
+    if weights_only:
+        data_configs.check_values(cfg, known.config, weights=True)
+        data_configs.forbid_imports_by_name()
+        safe_loading.require_weights_only(work_dir_of(known, cfg))
+    config_checks.check_config(cfg)
+    if tool == "test" and "://" not in known.checkpoint and not Path(known.checkpoint.split("?")[0]).is_file():
+        raise UserError(f"{known.checkpoint}: there is no such checkpoint; name the .pth file that a training wrote")
+    loaders = ("train_dataloader", "val_dataloader") if tool == "train" else ("test_dataloader",)
+    config_checks.check_folders(cfg, loaders)
+    return cfg
+
+
+def work_dir_of(known: argparse.Namespace, cfg) -> str:
+    return known.work_dir or cfg.get("work_dir") or os.path.join("work_dirs", Path(known.config).stem)
 
 
 def resume_or_load(args: list[str]) -> list[str]:
@@ -69,7 +121,7 @@ def resume_or_load(args: list[str]) -> list[str]:
     known, cfg = config_of(args)
     if cfg.get("load_from") is None:
         return args
-    work_dir = known.work_dir or cfg.get("work_dir") or os.path.join("work_dirs", Path(known.config).stem)
+    work_dir = work_dir_of(known, cfg)
     if find_latest_checkpoint(work_dir) is None:
         print(f"mmseg_tool: no checkpoint in {work_dir} yet, starting from load_from={cfg.load_from}")
         return [arg for arg in args if arg != "--resume"]
@@ -99,19 +151,44 @@ def join_on_cpu() -> None:
     torch.distributed.init_process_group("gloo")
 
 
-def main() -> None:
+def run(tool: str, args: list[str], cfg) -> None:
+    """Run mmseg's script. ``cfg`` is its config, None when it is only asked for help."""
+    from ffc_dense.commands import reading_input
+    from ffc_dense.segmentation.config_errors import explain_build, in_a_loop
+
+    sys.argv = [tool, *args]
+    with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
+        runpy.run_path(tool, run_name="__main__")
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Run mmseg's own train.py or test.py.", epilog="ARGS: see mmseg's train.py --help"
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error in the input")
+    parser.add_argument("--weights-only", action="store_true", help="refuse what can hold a program (SECURITY.md)")
     parser.add_argument("tool", choices=("train", "test"))
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS")
-    known = parser.parse_args()
+    known = parser.parse_args(argv)
+    debug = known.debug or "--debug" in known.args
+    known.weights_only |= "--weights-only" in known.args
+    known.args = [arg for arg in known.args if arg not in ("--debug", "--weights-only")]
     try:
         tool = find_tool(known.tool)
     except FileNotFoundError as error:
         parser.error(str(error))
-    args = resume_or_load(known.args) if known.tool == "train" else known.args
+
+    from ffc_dense.commands import reporting  # after find_tool, which says what to install
+
+    with reporting("mmseg_tool.py", debug):
+        start(parser, tool, known)
+
+
+def start(parser: argparse.ArgumentParser, tool: str, known: argparse.Namespace) -> None:
+    asks = "-h" in known.args or "--help" in known.args
+    cfg = None if asks else checked_config(known.args, known.tool, known.weights_only)
+    args = resume_or_load(known.args) if known.tool == "train" and not asks else known.args
     joined = "WORLD_SIZE" in os.environ  # by torchrun
     problem = why_not_joined(known.device, known.args) if joined else ""
     if problem:
@@ -121,8 +198,7 @@ def main() -> None:
         if joined:
             join_on_cpu()
             args = [*args, "--cfg-options", *DDP_ON_CPU]
-    sys.argv = [tool, *args]
-    runpy.run_path(tool, run_name="__main__")
+    run(tool, args, cfg)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
 from . import heads
 from .aspp_head import FFCNarrowASPPHead, NarrowASPPHead
 from .checkpoint_hook import AtomicCheckpointHook
+from .dataset_check import CheckDatasetHook
 from .decode_head import FFCDecodeHead
 from .ensemble import SegmentorEnsemble
 from .heads import *  # noqa: F403
@@ -32,6 +33,7 @@ from .resuming import NothingToResume, checkpoint_to_resume
 __all__ = [
     "AllReductionsTestLoop",
     "AtomicCheckpointHook",
+    "CheckDatasetHook",
     "CityscapesScriptsMetric",
     "FFCCascadeEncoderDecoder",
     "FFCDecodeHead",

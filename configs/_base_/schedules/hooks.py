@@ -1,4 +1,4 @@
-# mmseg's default hooks, with a checkpoint hook of ours, and three hooks of ours more (docs/RELIABILITY.md).
+# mmseg's default hooks, with a checkpoint hook of ours, and four hooks of ours more (docs/RELIABILITY.md).
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
@@ -6,6 +6,7 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    dataset_check=dict(type='CheckDatasetHook'),
     random_state=dict(type='RandomStateHook'),
     non_finite_loss=dict(type='NonFiniteLossHook', action='stop'),
     preemption=dict(type='PreemptionHook'))
