@@ -35,6 +35,7 @@ from ffc_dense.detection.dataset_check import add_dataset_check_argument, check_
 from ffc_dense.detection.preemption import launch
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.training import ReliableTrainer
+from ffc_dense.detection.training_scalars import OutputScalarsHook
 from ffc_dense.errors import UserError
 from ffc_dense.results.train_config import write_train_config
 from ffc_dense.safe_files import add_weights_only_argument
@@ -46,6 +47,10 @@ class Trainer(ReliableTrainer):
             # DistributedDataParallel refuses device_ids for a model on the CPU; DefaultTrainer always passes them.
             defaults.create_ddp_model = partial(defaults.create_ddp_model, device_ids=None)
         super().__init__(cfg)
+
+    def build_hooks(self) -> list:
+        period = self.cfg.MODEL.ROI_BOX_HEAD.FFC.SCALARS_PERIOD
+        return [*super().build_hooks(), OutputScalarsHook(self.model, period)]
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> COCOEvaluator:

@@ -19,6 +19,8 @@ def add_ffc_config(cfg: CfgNode) -> None:
     # Whether detections carry the class distribution, the votes and the winning output of their box, see
     # FFCFastRCNNOutputLayers.inference. The detections themselves stay the same.
     head.FFC.OPINIONS = head.FFC.get("OPINIONS", False)
+    # Iterations between two looks at the outputs' accuracy and the stages' active units while training; 0 for none.
+    head.FFC.SCALARS_PERIOD = head.FFC.get("SCALARS_PERIOD", 100)
 
     solver = cfg.SOLVER
     # How many checkpoints model_XXXXXXX.pth are kept, the newest ones. 0 keeps all, as detectron2 does.
