@@ -48,7 +48,8 @@ class NonFiniteLossHook(Hook):
 
     Args:
         action: ``"stop"`` raises. ``"skip"`` drops the gradients, puts back the buffers (BatchNorm's statistics) and
-            logs a warning. With gradient accumulation, what was accumulated before is dropped with it.
+            logs a warning. With gradient accumulation, what was accumulated before is dropped with it. ``"ignore"``
+            turns the hook off.
         max_consecutive: so many iterations in a row are skipped; one more stops the training.
 
     Raises:
@@ -58,8 +59,8 @@ class NonFiniteLossHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(self, action: str = "stop", max_consecutive: int = 10) -> None:
-        if action not in ("stop", "skip"):
-            raise ValueError(f"action must be 'stop' or 'skip', not {action!r}")
+        if action not in ("stop", "skip", "ignore"):
+            raise ValueError(f"action must be 'stop', 'skip' or 'ignore', not {action!r}")
         if max_consecutive < 1:
             raise ValueError(f"max_consecutive must be at least 1, not {max_consecutive}")
         self.action = action
@@ -72,6 +73,8 @@ class NonFiniteLossHook(Hook):
         self._bad = False  # in this iteration
 
     def before_train(self, runner: Runner) -> None:
+        if self.action == "ignore":
+            return
         self._runner = runner
         self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         wrapper = runner.optim_wrapper

@@ -21,7 +21,8 @@ class PreemptionHook(Hook):
 
     In several processes the signal may reach one before the other: every ``interval`` iterations, and before each
     validation, they ask each other whether it came, and end after the same iteration. Choose ``interval`` so that so
-    many iterations and a checkpoint fit into the time that the cluster grants; torchrun grants 30 seconds.
+    many iterations and a checkpoint fit into the time that the cluster grants; torchrun grants 30 seconds. 0 turns the
+    hook off.
 
     A validation that has begun is finished first. A training whose checkpoint hook counts epochs ends without a new
     checkpoint: mmengine cannot resume within an epoch. The data loader's worker processes, which Slurm signals too, go
@@ -34,13 +35,15 @@ class PreemptionHook(Hook):
     priority = "LOWEST"  # after the checkpoint hook
 
     def __init__(self, interval: int = 5) -> None:
-        if interval < 1:
-            raise ValueError(f"interval must be at least 1, not {interval}")
+        if interval < 0:
+            raise ValueError(f"interval must be a number of iterations, or 0 to leave SIGTERM alone; not {interval}")
         self.interval = interval
         self._told = False
         self._handler_before = None
 
     def before_train(self, runner: Runner) -> None:
+        if self.interval == 0:
+            return
         if threading.current_thread() is not threading.main_thread():
             runner.logger.warning("Not in the main thread: SIGTERM ends the training without a checkpoint")
             return
@@ -55,7 +58,7 @@ class PreemptionHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         done = runner.iter + 1
-        if done >= runner.max_iters:
+        if self.interval == 0 or done >= runner.max_iters:
             return  # ends by itself, with its last checkpoint written
         if done % self.interval and runner.world_size > 1 and not _validates_after(runner, done):
             return

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, runner
 from mmseg.registry import HOOKS
 
 import ffc_dense.segmentation  # noqa: F401  (imported before the fork)
@@ -37,10 +37,10 @@ class Progress(Hook):
 
     priority = "VERY_HIGH"
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         note(f"start {runner.iter}")
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx, data_batch=None, outputs=None) -> None:
         note(f"done {runner.iter + 1}")
 
 
@@ -55,9 +55,10 @@ def train() -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    cfg = Config.fromfile(CONFIG)
+    cfg = Config.fromfile(CONFIG, format_python_code=False)  # seconds of yapf
     cfg.work_dir, cfg.resume = str(WORK_DIR), True
     cfg.custom_hooks = [dict(type="Progress")]
+    runner.collect_env = dict  # seconds of nvcc, gcc and the like, for the log
     Runner.from_cfg(cfg).train()
 
 
@@ -107,6 +108,7 @@ def main() -> None:
         if in_write:
             before = checkpoints()
             while alive(process) and not write_has_begun(before):
+                before |= checkpoints()
                 time.sleep(0.0002)
         time.sleep(rng.uniform(0, WRITE if in_write else ANY))
         os.kill(process, signal.SIGKILL)
