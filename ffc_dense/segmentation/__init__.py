@@ -29,6 +29,7 @@ from .preemption import PreemptionHook
 from .random_state import RandomStateHook
 from .reductions import AllReductionsTestLoop
 from .resuming import NothingToResume, checkpoint_to_resume
+from .training_scalars import FFCScalarsHook
 
 __all__ = [
     "AllReductionsTestLoop",
@@ -39,6 +40,7 @@ __all__ = [
     "FFCDecodeHead",
     "FFCEncoderDecoder",
     "FFCNarrowASPPHead",
+    "FFCScalarsHook",
     "FFCSegTTAModel",
     "InitialWeightsHook",
     "NarrowASPPHead",

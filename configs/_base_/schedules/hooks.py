@@ -1,4 +1,4 @@
-# mmseg's default hooks, with a checkpoint hook of ours, and four hooks of ours more (docs/RELIABILITY.md).
+# mmseg's default hooks, with a checkpoint hook of ours, and five hooks of ours more (docs/RELIABILITY.md, docs/DIAGNOSIS.md).
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
@@ -9,4 +9,5 @@ default_hooks = dict(
     dataset_check=dict(type='CheckDatasetHook'),
     random_state=dict(type='RandomStateHook'),
     non_finite_loss=dict(type='NonFiniteLossHook', action='stop'),
-    preemption=dict(type='PreemptionHook'))
+    preemption=dict(type='PreemptionHook'),
+    ffc_scalars=dict(type='FFCScalarsHook', interval=100))
