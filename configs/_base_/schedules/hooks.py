@@ -1,4 +1,5 @@
-# mmseg's default hooks, with a checkpoint hook of ours, and five hooks of ours more (docs/RELIABILITY.md, docs/DIAGNOSIS.md).
+# mmseg's default hooks, with a checkpoint hook of ours, and five hooks of ours more (docs/RELIABILITY.md and, for the
+# last one, docs/DIAGNOSIS.md).
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
