@@ -13,11 +13,11 @@ import torch
 
 pytest.importorskip("mmseg")
 
-import tiny_training
+import segmentation_runs
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import find_latest_checkpoint
-from tiny_training import load, train
+from segmentation_runs import load, train
 
 from ffc_dense.minidata import make_mini_cityscapes
 from ffc_dense.saving import NonFiniteState, NotSaved, is_whole
@@ -30,7 +30,7 @@ KILLED = Path(__file__).parent / "workers" / "killed_training.py"
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     make_mini_cityscapes(folder / "data" / "mini_cityscapes", 6, 2)
-    tiny_training.write_config(folder)
+    segmentation_runs.write_config(folder)
     return folder
 
 
