@@ -4,9 +4,11 @@
 Scores come from mmseg's IoUMetric and from cityscapesscripts on the PNGs of label ids that are written for it; the two
 must agree to 1e-6. Writes, under ``--work-dir``: ``reductions.json`` with every score and ``png/<reduction>/*.png``,
 which the test server takes (``--split test`` writes them without scores). A checkpoint that lacks weights of the model
-is refused.
+is refused. With ``--maps`` also ``maps/<reduction>/*``: every pixel's confidence and, under the vote, agreement, as NumPy
+archives and greyscale PNGs. With ``--ensemble`` several checkpoints decide as one; the scores are in ``ensemble.json``.
 
     python tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all
+    python tools/eval_cityscapes.py CONFIG.py seed0/iter_40000.pth --ensemble seed1/iter_40000.pth --reduce vote,mean
     torchrun --nproc-per-node 4 tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all --launcher pytorch
 """
 
@@ -15,6 +17,7 @@ import json
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +27,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg_tool import join_on_cpu
 
+from ffc_dense.commands import add_debug_argument, reading_input, reporting
+from ffc_dense.errors import UserError
 from ffc_dense.reductions import choose_reductions
 from ffc_dense.safe_files import add_weights_only_argument, check_weights_only
 from ffc_dense.segmentation import (
@@ -31,6 +36,8 @@ from ffc_dense.segmentation import (
     safe_loading,  # mmengine's loaders, before they read the config
 )
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
+from ffc_dense.segmentation.config_checks import check_config, check_folders
+from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options, in_a_loop
 from ffc_dense.segmentation.data_configs import check_config_files, check_values, forbid_imports_by_name
 
 OFFICIAL = "cityscapesscripts"
@@ -44,16 +51,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--reduce", type=lambda names: names.split(","), default=[], metavar="NAMES",
                         help="vote, mean, out1 ... out7, several with commas, or all; the config's own by default. Not "
                              "for stock models")
-    parser.add_argument("--work-dir", help="default: eval_CHECKPOINT beside the checkpoint")
+    parser.add_argument("--ensemble", nargs="+", default=[], metavar="CHECKPOINT",
+                        help="more checkpoints of this config: the outputs of all vote together, or are averaged")
+    parser.add_argument("--work-dir", help="default: eval_CHECKPOINT beside the checkpoint; of an ensemble of N, "
+                                           "ensemble_N_CHECKPOINT")
     parser.add_argument("--split", choices=["val", "test"], default="val",
                         help="test: the images without labels; writes PNGs for the test server only")
     parser.add_argument("--no-png", action="store_true", help="write no PNGs, and so do without cityscapesscripts")
+    parser.add_argument("--maps", action="store_true", help="write agreement and confidence of every pixel")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
     add_weights_only_argument(parser)
+    add_debug_argument(parser)
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    args = parser.parse_args(argv)
+    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
+        args = parser.parse_args(argv)
     if args.split == "test" and args.no_png:
         parser.error("--split test has no labels to score; without PNGs there is nothing to do")
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
@@ -63,29 +76,37 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def evaluation_config(args: argparse.Namespace) -> Config:
     if args.weights_only:
         check_config_files(args.config)
-        check_weights_only(args.checkpoint, "checkpoint")
+        for path in (args.checkpoint, *args.ensemble):
+            check_weights_only(path, "checkpoint")
         safe_loading.require_weights_only()
         forbid_imports_by_name()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    with reading_input(partial(explain_config, path=args.config)):
+        cfg = Config.fromfile(args.config)
+    with reading_input(partial(explain_options, options=args.cfg_options)):
+        cfg.merge_from_dict(args.cfg_options or {})
+    check_config(cfg)
     if args.weights_only:
         check_values(cfg, args.config, weights=True)
     dataset = cfg.get("test_dataloader", {}).get("dataset", ConfigDict(type=None))
     if dataset.type != "CityscapesDataset":
-        raise ValueError(f"{args.config}: test_dataloader.dataset.type is {dataset.type!r}, expected CityscapesDataset")
+        raise UserError(f"{args.config}: test_dataloader.dataset.type is {dataset.type!r}, expected CityscapesDataset")
     cfg.launcher = args.launcher
     if args.device == "cpu" and args.launcher != "none":
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
     checkpoint = Path(args.checkpoint.split("?")[0])
-    cfg.work_dir = args.work_dir or str(checkpoint.parent / f"eval_{checkpoint.stem}")
+    kind = f"ensemble_{1 + len(args.ensemble)}" if args.ensemble else "eval"
+    cfg.work_dir = args.work_dir or str(checkpoint.parent / f"{kind}_{checkpoint.stem}")
+    if args.ensemble:
+        cfg.model = dict(type="SegmentorEnsemble", member=cfg.model, size=1 + len(args.ensemble))
+    if args.maps:
+        cfg.model = with_opinions(cfg.model)
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
     png = dict(type="CityscapesScriptsMetric", prefix=OFFICIAL, keep_results=True,
                output_dir=str(Path(cfg.work_dir, "png", "{reduction}")))
     if args.split == "test":
         images = Path(dataset.get("data_root") or "", "leftImg8bit", "test")
         if not images.is_dir():
-            raise FileNotFoundError(f"--split test: there is no folder {images} (data_root of the config)")
+            raise UserError(f"--split test: there is no folder {images} (data_root of the config)")
         dataset.data_prefix = dict(img_path="leftImg8bit/test", seg_map_path="")
         dataset.test_mode = True
         dataset.pipeline = [step for step in dataset.pipeline if step.type != "LoadAnnotations"]
@@ -93,6 +114,9 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     else:
         scored = dict(type="UnroundedIoUMetric", iou_metrics=["mIoU"])
         evaluators = [scored] if args.no_png else [scored, png]
+        check_folders(cfg, ("test_dataloader",))
+    if args.maps:
+        evaluators.append(dict(type="MapWriter", output_dir=str(Path(cfg.work_dir, "maps", "{reduction}"))))
     cfg.test_evaluator = evaluators
     cfg.test_cfg = dict(type="AllReductionsTestLoop", reductions=args.reduce)
     return cfg
@@ -145,22 +169,23 @@ def choose_device(args: argparse.Namespace) -> None:
             join_on_cpu()
     elif not torch.cuda.is_available():
         if args.launcher != "none":
-            raise ValueError("--launcher joins processes on CUDA devices, and there is none; add --device cpu")
+            raise UserError("--launcher joins processes on CUDA devices, and there is none; add --device cpu")
         print("eval_cityscapes: no CUDA on this machine, running on the CPU", file=sys.stderr)
 
 
-def main() -> None:
-    args = parse_args()
-    try:
+def main(args: argparse.Namespace) -> None:
+    with reading_input():
         choose_device(args)
         cfg = evaluation_config(args)
+    with reading_input(partial(explain_build, cfg=cfg)):
         runner = Runner.from_cfg(cfg)
-        load_for_evaluation(runner.model.module if is_model_wrapper(runner.model) else runner.model, args.checkpoint)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        members = model.members if args.ensemble else [model]
+        for member, path in zip(members, [args.checkpoint, *args.ensemble], strict=True):
+            load_for_evaluation(member, path)
         choose_reductions(runner.model, args.reduce)
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
-        print(f"eval_cityscapes: {error}", file=sys.stderr)
-        sys.exit(2)
-    metrics = runner.test()
+    with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
+        metrics = runner.test()
     if not is_main_process():
         return
     if args.split == "test":
@@ -170,10 +195,18 @@ def main() -> None:
     check_agreement(results)  # before anything is written: what disagrees is no score
     report = {"framework": "mmseg", "config": args.config, "weights": args.checkpoint, "results": results}
     path = Path(cfg.work_dir, "reductions.json")
+    if args.ensemble:  # no score of a single training: tools/results_table.py leaves it
+        report["weights"], path = [args.checkpoint, *args.ensemble], path.with_name("ensemble.json")
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(table(results))
-    print(f"scores: {path}" + ("" if args.no_png else f", predictions: {path.parent / 'png'}"))
+    print(f"scores: {path}" + ("" if args.no_png else f", predictions: {path.parent / 'png'}")
+          + (f", maps: {path.parent / 'maps'}" if args.maps else ""))
+
+
+def command(argv: list[str] | None = None) -> None:
+    with reporting("eval_cityscapes.py", "--debug" in (sys.argv[1:] if argv is None else argv)):
+        main(parse_args(argv))
 
 
 if __name__ == "__main__":
-    main()
+    command()

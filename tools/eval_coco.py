@@ -20,28 +20,32 @@ import math
 import os
 import re
 import sys
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser, launch
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
-from train_net import setup
+from train_net import read_config, setup
 
+from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.detection import (
     AllReductions,
     DetectorEnsemble,
     EvalCheckpointer,
     OpinionCOCOEvaluator,
     PerReduction,
-    add_ffc_config,
     request_opinions,
 )
-from ffc_dense.detection.data_files import merge_config_file
+from ffc_dense.detection.config_checks import check_config
+from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.startup import check_weights
+from ffc_dense.errors import UserError
 from ffc_dense.reductions import choose_reductions
-from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
+from ffc_dense.safe_files import add_weights_only_argument
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 INPUT = ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST")  # what the members of an ensemble must read alike
@@ -65,13 +69,13 @@ def load_ensemble(cfgs: list[CfgNode], wanted: list[str], opinions: bool = False
     """The trained detectors as one, under each of the wanted reductions, vote and mean by default.
 
     Raises:
-        ValueError: the detectors do not fit together.
+        UserError: the detectors do not fit together.
     """
     for number, cfg in enumerate(cfgs[1:], start=2):
         for key in INPUT:
             if cfg.INPUT[key] != cfgs[0].INPUT[key]:
                 values = f"{cfgs[0].INPUT[key]} and {cfg.INPUT[key]}"
-                raise ValueError(f"--ensemble: detectors 1 and {number} differ in INPUT.{key}: {values}")
+                raise UserError(f"--ensemble: detectors 1 and {number} differ in INPUT.{key}: {values}")
     members = []
     for cfg in cfgs:
         members.append(DefaultTrainer.build_model(cfg).eval())
@@ -112,10 +116,8 @@ def table(scores: dict) -> str:
 
 
 def member_cfg(config_file: str, opts: list[str]) -> CfgNode:
-    cfg = get_cfg()
-    add_ffc_config(cfg)
-    merge_config_file(cfg, config_file)
-    cfg.merge_from_list(opts)
+    cfg = read_config(Namespace(config_file=config_file, opts=opts))
+    check_config(cfg)
     return cfg
 
 
@@ -123,32 +125,32 @@ def checkpoint_and_output(args) -> tuple[str, str]:
     """The checkpoint to evaluate and the folder for the results: of its own, so that no training's files are replaced.
 
     Raises:
-        FileNotFoundError: no checkpoint is named, or ``--resume`` finds none.
-        ValueError: the config is not a yaml file, or the folder cannot be told from the checkpoint.
+        UserError: the config is wrong or not a yaml file, no checkpoint is named, ``--resume`` finds none, or the
+            folder cannot be told from the checkpoint.
     """
     for flag, file in [("--config-file", args.config_file), *(("--ensemble-configs", file) for file in args.configs)]:
         if not file.endswith((".yaml", ".yml")):
-            raise ValueError(f"{flag}: expected a .yaml file, got {file!r} (a LazyConfig's yaml twin)")
+            raise UserError(f"{flag}: expected a .yaml file, got {file!r} (a LazyConfig's yaml twin)")
     cfg = member_cfg(args.config_file, args.opts)
     weights = cfg.MODEL.WEIGHTS
     if args.resume:
         checkpointer = EvalCheckpointer(nn.Module(), save_dir=cfg.OUTPUT_DIR)
         if not checkpointer.has_checkpoint():
-            raise FileNotFoundError(f"--resume: there is no checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR}")
+            raise UserError(f"--resume: there is no checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR}")
         weights = checkpointer.get_checkpoint_file()
     if not weights:
-        raise FileNotFoundError("nothing to evaluate: add MODEL.WEIGHTS CHECKPOINT at the end, or --resume")
+        raise UserError("nothing to evaluate: add MODEL.WEIGHTS CHECKPOINT at the end, or --resume")
     if not args.output and args.ensemble:
-        raise ValueError("--output: name a folder for the results of the ensemble")
+        raise UserError("--output: name a folder for the results of the ensemble")
     if not args.output and "://" in weights:
-        raise ValueError(f"--output: name a folder for the results of {weights}")
+        raise UserError(f"--output: name a folder for the results of {weights}")
     path = Path(weights.split("?")[0])  # ?sha256=HEX may follow
     return weights, args.output or str(path.parent / f"eval_{path.stem}")
 
 
 def main(args) -> dict:
-    try:
-        cfg = setup(args)
+    cfg = setup(args)
+    with reading_input(partial(explain_build, cfg=cfg)):
         if args.ensemble:
             others = [member_cfg(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights])
                       for file, weights in zip(args.configs, args.ensemble, strict=True)]  # fmt: skip
@@ -157,9 +159,6 @@ def main(args) -> dict:
             model = load_ensemble([cfg, *others], args.reduce, args.opinions)
         else:
             model = load(cfg, args.reduce, args.opinions)
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"eval_coco: {error}", file=sys.stderr)
-        sys.exit(2)
     scores = evaluate(cfg, model, args.opinions)
     if comm.is_main_process():
         report = {"framework": "detectron2", "config": args.config_file, "weights": cfg.MODEL.WEIGHTS}
@@ -202,6 +201,7 @@ def parse_args(argv: list[str] | None = None):
         "--ensemble-configs", nargs="+", default=[], metavar="CONFIG", dest="configs",
         help="their configs, one for each --ensemble checkpoint; --config-file by default",
     )  # fmt: skip
+    add_debug_argument(parser)
     args = parser.parse_args(argv)
     for name in ("ensemble", "configs"):
         files, pairs = without_config_keys(getattr(args, name))
@@ -210,16 +210,24 @@ def parse_args(argv: list[str] | None = None):
     if args.configs and len(args.configs) != len(args.ensemble):
         parser.error(f"--ensemble-configs: {len(args.configs)} configs for {len(args.ensemble)} --ensemble checkpoints")
     args.configs = args.configs or [args.config_file] * len(args.ensemble)
-    try:
-        weights, output = checkpoint_and_output(args)
-    except (KeyError, OSError, UnsafeFileError, ValueError) as error:
-        parser.error(str(error))
+    weights, output = checkpoint_and_output(args)
     args.opts = [*args.opts, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", output]
     args.eval_only, args.resume = True, False
     return args
 
 
+def reported_main(args) -> dict:
+    """:func:`main`, where an error of the input is a message and an exit code; in each process of the job."""
+    with reporting("eval_coco.py", args.debug):
+        return main(args)
+
+
+def command(argv: list[str] | None = None) -> None:
+    with reporting("eval_coco.py", "--debug" in (sys.argv[1:] if argv is None else argv)):
+        args = parse_args(argv)
+        launch(reported_main, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank,
+               dist_url=args.dist_url, args=(args,))
+
+
 if __name__ == "__main__":
-    args = parse_args()
-    launch(main, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank,
-           dist_url=args.dist_url, args=(args,))
+    command()
