@@ -4,34 +4,38 @@
 Takes the arguments and the configs of detectron2's ``tools/lazyconfig_train_net.py`` (overrides are ``key=value``).
 The differences are those of ``tools/train_net.py``: ``train.device`` cuda becomes cpu on a machine without CUDA,
 ``--eval-only`` refuses a checkpoint that lacks weights of the model and writes ``train.output_dir/results.json``, and
-missing weights or mixed precision away from CUDA are refused before any data is read. Nothing in weights runs. A
-LazyConfig is a program: run none that you would not run as a script. Dumped as .yaml it still is one, since
-``_target_`` calls what it names, but does not look like one: such a file is refused.
+missing weights or mixed precision away from CUDA are refused before any data is read, and the datasets are checked
+before the first iteration. A wrong config is one message and exit code 2; ``--debug`` shows the traceback. Nothing in
+weights runs. A LazyConfig is a program: run none that you would not run as a script. Dumped as .yaml it still is one,
+since ``_target_`` calls what it names, but does not look like one: such a file is refused.
 """
 
 import json
 import logging
 import os
 import signal
+from functools import partial
 
 from detectron2.config import LazyConfig, instantiate
-from detectron2.engine import (
-    AMPTrainer,
-    SimpleTrainer,
-    default_argument_parser,
-    default_setup,
-    default_writers,
-    hooks,
-    launch,
-)
+from detectron2.engine import default_argument_parser, default_setup, default_writers, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ffc_dense.detection import EvalCheckpointer, SafeCheckpointer
+from ffc_dense.commands import add_debug_argument, reading_input, reporting
+from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection.atomic_checkpoint import AtomicCheckpointer, KeepNewest
+from ffc_dense.detection.config_checks import check_lazy_config, lazy_datasets
+from ffc_dense.detection.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides
+from ffc_dense.detection.data_stream import ContinueDataStream
+from ffc_dense.detection.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
+from ffc_dense.detection.preemption import StopOnSigterm, launch
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
+from ffc_dense.detection.training import errors_without_traceback
+from ffc_dense.random_state import kept_random_state
 from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
 
 
@@ -50,28 +54,48 @@ def check_is_program(args) -> None:
         )
 
 
+def read_config(args) -> DictConfig:
+    with reading_input(partial(explain_lazy_file, path=args.config_file)):
+        check_is_program(args)
+        cfg = LazyConfig.load(args.config_file)
+    with reading_input(partial(explain_overrides, overrides=args.opts)):
+        check_overrides(cfg, args.opts)
+        return LazyConfig.apply_overrides(cfg, args.opts)
+
+
 def setup(args) -> DictConfig:
-    check_is_program(args)
-    cfg = LazyConfig.apply_overrides(LazyConfig.load(args.config_file), args.opts)
-    train = cfg.train
-    wanted = train.device
-    train.device = choose_device(wanted, "train.device", args.num_gpus * args.num_machines)
-    check_amp(train.amp.enabled and not args.eval_only, "train.amp.enabled", train.device)
-    check_weights(
-        train.init_checkpoint,
-        "train.init_checkpoint",
-        output_dir=train.output_dir,
-        resume=args.resume,
-        needed=args.eval_only,
-    )
-    default_setup(cfg, args)
+    cfg = read_config(args)
+    with reading_input(partial(explain_lazy, cfg=cfg)):
+        check_lazy_config(cfg)
+        train = cfg.train
+        wanted = train.device
+        train.device = choose_device(wanted, "train.device", args.num_gpus * args.num_machines)
+        check_amp(train.amp.enabled and not args.eval_only, "train.amp.enabled", train.device)
+        check_weights(
+            train.init_checkpoint,
+            "train.init_checkpoint",
+            output_dir=train.output_dir,
+            resume=args.resume,
+            needed=args.eval_only,
+        )
+        if not args.eval_only:
+            mode = getattr(args, "dataset_check", "error")
+            classes = OmegaConf.select(cfg, "model.roi_heads.num_classes")
+            check_datasets(*lazy_datasets(cfg), classes, "model.roi_heads.num_classes", mode)
+        default_setup(cfg, args)
     if train.device != wanted:
         logging.getLogger("detectron2").warning("train.device: no CUDA on this machine, running on the CPU")
     return cfg
 
 
+def build(cfg: DictConfig, key: str):
+    """What the node ``key`` of the config stands for."""
+    with reading_input(partial(explain_lazy, cfg=cfg)):
+        return instantiate(OmegaConf.select(cfg, key))
+
+
 def build_model(cfg: DictConfig) -> nn.Module:
-    model = instantiate(cfg.model).to(cfg.train.device)
+    model = build(cfg, "model").to(cfg.train.device)
     logging.getLogger("detectron2").info("Model:\n%s", model)
     return model
 
@@ -80,7 +104,7 @@ def test(cfg: DictConfig, model: nn.Module) -> dict:
     """{task: {metric: value}} of ``cfg.dataloader.test``; empty without ``cfg.dataloader.evaluator``."""
     if "evaluator" not in cfg.dataloader:
         return {}
-    loader, evaluator = instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
+    loader, evaluator = build(cfg, "dataloader.test"), build(cfg, "dataloader.evaluator")
     results = inference_on_dataset(model, loader, evaluator)
     print_csv_format(results)
     return results
@@ -88,7 +112,9 @@ def test(cfg: DictConfig, model: nn.Module) -> dict:
 
 def evaluate(cfg: DictConfig, resume: bool) -> dict:
     model = build_model(cfg)
-    EvalCheckpointer(model, save_dir=cfg.train.output_dir).resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    checkpointer = EvalCheckpointer(model, cfg.train.output_dir, weights_key="train.init_checkpoint")
+    with reading_input():
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     results = test(cfg, model)
     if comm.is_main_process():
         with open(os.path.join(cfg.train.output_dir, "results.json"), "w") as file:
@@ -99,24 +125,29 @@ def evaluate(cfg: DictConfig, resume: bool) -> dict:
 def train(cfg: DictConfig, resume: bool) -> None:
     model = build_model(cfg)
     cfg.optimizer.params.model = model
-    optimizer = instantiate(cfg.optimizer)
-    loader = instantiate(cfg.dataloader.train)
+    optimizer = build(cfg, "optimizer")
+    loader = build(cfg, "dataloader.train")
     # DistributedDataParallel refuses device_ids for a model on the CPU.
     where = {"device_ids": None} if cfg.train.device == "cpu" else {}
     model = create_ddp_model(model, **cfg.train.ddp, **where)
-    trainer = (AMPTrainer if cfg.train.amp.enabled else SimpleTrainer)(model, loader, optimizer)
-    checkpointer = SafeCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)
-    first = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier))]
-    evaluation = hooks.EvalHook(cfg.train.eval_period, lambda: test(cfg, model))
+    kind = FiniteLossAMPTrainer if cfg.train.amp.enabled else FiniteLossTrainer
+    trainer = kind(model, loader, optimizer, **cfg.train.get("non_finite_loss", {}))
+    checkpointer = AtomicCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)
+    first = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=build(cfg, "lr_multiplier"))]
+    last = [ContinueDataStream(), StopOnSigterm(checkpointer)]
+    evaluation = hooks.EvalHook(cfg.train.eval_period, kept_random_state()(lambda: test(cfg, model)))
     if comm.is_main_process():
         writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)
-        saving = hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer)
-        trainer.register_hooks([*first, saving, evaluation, hooks.PeriodicWriter(writers, cfg.train.log_period)])
+        saving = KeepNewest(checkpointer, **cfg.train.checkpointer)
+        writing = hooks.PeriodicWriter(writers, cfg.train.log_period)
+        trainer.register_hooks([*first, saving, evaluation, writing, *last])
     else:
-        trainer.register_hooks([*first, evaluation])
-    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+        trainer.register_hooks([*first, evaluation, *last])
+    with reading_input():
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     resumed = resume and checkpointer.has_checkpoint()
-    trainer.train(trainer.iter + 1 if resumed else 0, cfg.train.max_iter)
+    with errors_without_traceback():
+        trainer.train(trainer.iter + 1 if resumed else 0, cfg.train.max_iter)
 
 
 def main(args):
@@ -124,17 +155,34 @@ def main(args):
     return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
 
 
-if __name__ == "__main__":
+def reported_main(args):
+    """:func:`main`, where an error of the input is a message and an exit code; in each process of the job."""
+    with reporting("lazyconfig_train_net.py", args.debug):
+        return main(args)
+
+
+def parse_args(argv: list[str] | None = None):
     parser = default_argument_parser()
     add_weights_only_argument(parser)
-    args = parser.parse_args()
+    add_dataset_check_argument(parser)
+    add_debug_argument(parser)
+    return parser.parse_args(argv)
+
+
+def command(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    with reporting("lazyconfig_train_net.py", args.debug):
+        launch(
+            reported_main,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
+
+
+if __name__ == "__main__":
+    command()
