@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from ffc_dense import FeatureFilter, FFCConv2d, FFCLinear, attach, set_backend, vote
+from ffc_dense import FeatureFilter, FFCConv2d, FFCLinear, attach, get_backend, set_backend, vote
 from ffc_dense.filtering import interpolate_outputs, mean_feature, stage_weights
 from ffc_dense.reductions import choose_reductions, ffc_layers, reduced
 from ffc_dense.upsampling import bilinear_strips
@@ -242,3 +242,53 @@ def test_without_filters_the_errors_are_those_of_the_stock_layer(training):
                     layer(bad)
                 errors.append((raised.type, str(raised.value)))
             assert errors[0] == errors[1]
+
+
+@pytest.mark.parametrize("backend", ["composite", "blocked"])
+def test_weight_and_bias_of_different_dtypes_get_the_error_of_the_stock_layer(backend):
+    layer = FFCLinear(C, K)
+    layer.bias.data = layer.bias.data.double()
+    before = get_backend()
+    set_backend(backend)
+    try:
+        with pytest.raises(RuntimeError, match="dtype"):
+            layer(torch.zeros(2, C))
+    finally:
+        set_backend(before)
+
+
+def test_where_autocast_cannot_be_asked_the_stock_layer_refuses_mixed_dtypes(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with pytest.raises(RuntimeError, match="dtype"):
+        FFCLinear(C, K)(torch.zeros(2, C, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_autocast_takes_every_dtype_that_it_can_convert(training, dtype):
+    for cls, shape in LAYERS.items():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert cls(C, K).train(training)(torch.randn(shape).to(dtype)).dtype == torch.bfloat16
+
+
+def test_compiled_layer_takes_half_precision_under_autocast():
+    layer, x = FFCLinear(C, K), torch.randn(2, C).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x))
+
+
+def test_a_parametrized_weight_is_checked_by_torch_and_not_computed_for_the_check():
+    layer = FFCLinear(C, K)
+    seen = []
+
+    class Halve(nn.Module):
+        def forward(self, weight):
+            seen.append(weight)
+            return weight / 2
+
+    nn.utils.parametrize.register_parametrization(layer, "weight", Halve())
+    seen.clear()
+    layer._check_input(torch.zeros(2, C))
+    assert not seen
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer(torch.zeros(2, C, dtype=torch.float64))

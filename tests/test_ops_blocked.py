@@ -399,3 +399,7 @@ def test_default_block_sizes_give_the_composite_result(monkeypatch, scramble, ki
     set_backend("composite")
     for name, expected in gradients(layer, x).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_no_positions_make_no_blocks():
+    assert list(blocks.blocks(torch.zeros(2, 0, C), 4)) == []

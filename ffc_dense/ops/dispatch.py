@@ -84,8 +84,6 @@ def _choose(x: Tensor, parameters: list[Tensor], filters: FeatureFilter, dim: in
     backend = get_backend()
     if backend == "composite" or _is_recorded() or x.numel() == 0 or not len(filters):
         return "composite"
-    if dim == -3 and x.dim() not in (3, 4):
-        return "composite"  # the stock layer says what is wrong
     if not all(type(tensor) in _PLAIN and tensor.device == x.device for tensor in (x, *parameters)):
         return "composite"
     # Whoever looks at the stages, by a hook or a subclass, must see them.
