@@ -42,4 +42,6 @@ def check_data_only(cfg: CfgNode, *, weights_only: bool) -> None:
         check_weights_only(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
     if cfg.MODEL.LOAD_PROPOSALS:
         for path in (*cfg.DATASETS.PROPOSAL_FILES_TRAIN, *cfg.DATASETS.PROPOSAL_FILES_TEST):
-            read_pickle(PathManager.get_local_path(path))
+            content = read_pickle(PathManager.get_local_path(path))
+            if not isinstance(content, dict):
+                raise UnsafeFileError(f"{path} holds a {type(content).__name__}, expected a dict of proposals")

@@ -94,7 +94,8 @@ def _filled(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         raise Refused(f"a numpy array of shape {shape} and {dtype} in {len(raw)} bytes")
     if not raw:
         return np.empty(shape, dtype)
-    return np.frombuffer(raw, dtype).reshape(shape, order=order).copy(order=order)
+    native = dtype.newbyteorder("=")  # as numpy itself does when it unpickles
+    return np.frombuffer(raw, dtype).reshape(shape, order=order).astype(native, order=order)
 
 
 def _array(args: tuple, state: Any) -> np.ndarray:
