@@ -32,7 +32,7 @@ def payloads(canary: Path) -> dict[str, object]:
     """{name: object that creates ``canary`` when unpickled}: the ways that are found in malicious models."""
     path = str(canary)
     hidden = io.BytesIO()
-    torch.save(Call(os.mkdir, path), hidden)
+    torch.save(Call(os.mkdir, path), hidden, _use_new_zipfile_serialization=False)
     return {
         "os.system": Call(os.system, f"mkdir {path}"),
         "eval": Call(eval, f"__import__('os').mkdir({path!r})"),
