@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 # Pillow's decoders raise all of these on damaged files; SyntaxError is what its PNG reader says of a broken chunk.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error,
@@ -83,3 +83,21 @@ def read_label(path: str) -> np.ndarray:
             return np.asarray(image)  # of a palette image: the indices, as mmseg reads it
     except DAMAGED as error:
         raise UnreadableError(_reason(path, error)) from error
+
+
+def read_bgr(path: str) -> np.ndarray:
+    """An image as both frameworks take it: (H, W, 3) uint8, BGR, turned as its EXIF orientation says.
+
+    Raises:
+        UnreadableError: the file cannot be read, or has pixels of more than 8 bits, which would be cut off.
+    """
+    try:
+        with warnings.catch_warnings(), _open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise UnreadableError(f"the image has pixels of {image.mode!r}, more than 8 bits; convert it to 8 bits")
+            rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except UnreadableError:
+        raise
+    except DAMAGED as error:
+        raise UnreadableError(_reason(path, error)) from error
+    return np.ascontiguousarray(rgb[:, :, ::-1])

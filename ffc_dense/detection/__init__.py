@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
 from . import datasets  # noqa: F401  (registers the mini dataset)
 from .checkpoint import EvalCheckpointer, SafeCheckpointer
 from .config import add_ffc_config
+from .detector import Detector
 from .ensemble import DetectorEnsemble
 from .evaluation import OpinionCOCOEvaluator
 from .opinions import request_opinions
@@ -34,6 +35,7 @@ from .safe_loading import SafeLoading
 
 __all__ = [
     "AllReductions",
+    "Detector",
     "DetectorEnsemble",
     "EvalCheckpointer",
     "FFCCascadeROIHeads",
