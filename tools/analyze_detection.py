@@ -1,35 +1,47 @@
 """The detectron2 side of ``analyze_outputs.py``."""
 
 import math
+from argparse import Namespace
+from functools import partial
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils.logger import setup_logger
+from train_net import check_evaluation, read_config
 
 from ffc_dense.commands import reading_input
-from ffc_dense.detection import EvalCheckpointer, PerReduction, add_ffc_config
+from ffc_dense.detection import EvalCheckpointer, PerReduction
 from ffc_dense.detection.analysis import AnalyzedDetector, AnnotatedMapper
-from ffc_dense.detection.startup import check_weights, choose_device
+from ffc_dense.detection.config_checks import check_config
+from ffc_dense.detection.config_errors import explain_build
+from ffc_dense.detection.startup import choose_device
+from ffc_dense.errors import UserError
 
 DECISION = "proposals that the box head classifies, with the class of the ground truth at IoU >= 0.5, else background"
 
 
 def setup(config: str, checkpoint: str, overrides: list[str]) -> CfgNode:
-    cfg = get_cfg()
-    add_ffc_config(cfg)
-    cfg.merge_from_file(config)
-    cfg.merge_from_list([*overrides, "MODEL.WEIGHTS", checkpoint])
+    cfg = read_config(Namespace(config_file=config, opts=[*overrides, "MODEL.WEIGHTS", checkpoint]))
     cfg.MODEL.DEVICE = choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE", 1)
     cfg.merge_from_list(["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", False])  # boxes alone are analysed
+    check_config(cfg)
+    check_evaluation(cfg)
     if len(cfg.DATASETS.TEST) != 1:
-        raise ValueError(f"DATASETS.TEST: one dataset is analysed at a time, it names {list(cfg.DATASETS.TEST)}")
-    kind = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("evaluator_type")
-    if kind != "coco":
-        raise ValueError(f"DATASETS.TEST: {cfg.DATASETS.TEST[0]} needs the evaluator {kind!r}; there is 'coco' only")
-    check_weights(cfg.MODEL.WEIGHTS, "the checkpoint", needed=True)
+        raise UserError(f"DATASETS.TEST: one dataset is analysed at a time, it names {list(cfg.DATASETS.TEST)}")
     return cfg
+
+
+def load(cfg: CfgNode, gallery: int) -> AnalyzedDetector:
+    model = DefaultTrainer.build_model(cfg)
+    classes = MetadataCatalog.get(cfg.DATASETS.TEST[0]).thing_classes
+    number = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    if len(classes) != number:
+        raise UserError(f"MODEL.ROI_HEADS.NUM_CLASSES is {number}, {cfg.DATASETS.TEST[0]} has {len(classes)} classes")
+    analyzed = AnalyzedDetector(model, classes, gallery)
+    EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return analyzed
 
 
 def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, folder: str) -> dict:
@@ -37,20 +49,15 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
     setup_logger()
     with reading_input():
         cfg = setup(config, checkpoint, overrides)
+    with reading_input(partial(explain_build, cfg=cfg)):
         dataset = cfg.DATASETS.TEST[0]
         loader = build_detection_test_loader(cfg, dataset, mapper=AnnotatedMapper(cfg, is_train=False))
-        model = DefaultTrainer.build_model(cfg)
-        classes = MetadataCatalog.get(dataset).thing_classes
-        number = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-        if len(classes) != number:
-            raise ValueError(f"MODEL.ROI_HEADS.NUM_CLASSES is {number}, but {dataset} has {len(classes)} classes")
-        analyzed = AnalyzedDetector(model, classes, gallery)
-        EvalCheckpointer(model).load(checkpoint)
+        analyzed = load(cfg, gallery)
     # The official implementation, where detectron2 would prefer its own faster one.
     evaluators = {name: COCOEvaluator(dataset, tasks=("bbox",), use_fast_impl=False) for name in analyzed.names}
     found = inference_on_dataset(analyzed, loader, PerReduction(evaluators))
     scores = {name: _scores(results.get("bbox", {})) for name, results in found.items()}
-    about = {"framework": "detectron2", "dataset": dataset, "decision": DECISION, "classes": list(classes)}
+    about = {"framework": "detectron2", "dataset": dataset, "decision": DECISION, "classes": analyzed.class_names[:-1]}
     return about | analyzed.analysis.report("AP", scores)
 
 

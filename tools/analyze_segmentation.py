@@ -2,25 +2,34 @@
 
 import argparse
 import math
+from functools import partial
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ffc_dense.commands import reading_input
+from ffc_dense.errors import UserError
 from ffc_dense.segmentation import analysis  # noqa: F401  (registers the loop, with the heads and the metrics)
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
+from ffc_dense.segmentation.config_checks import check_config, check_folders
+from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options, in_a_loop
 
 DECISION = "pixels of the label maps that mmseg predicts, at the size of the labels"
 
 
 def setup(config: str, overrides: list[str], gallery: int, folder: str) -> Config:
-    cfg = Config.fromfile(config)
-    if overrides:
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(["--cfg-options", *overrides]).cfg_options)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="*", action=DictAction)
+    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
+        options = parser.parse_args(["--cfg-options", *overrides]).cfg_options
+    with reading_input(partial(explain_config, path=config)):
+        cfg = Config.fromfile(config)
+    with reading_input(partial(explain_options, options=options)):
+        cfg.merge_from_dict(options)
+    check_config(cfg)
     if "test_dataloader" not in cfg or "model" not in cfg:
-        raise ValueError(f"{config}: test_dataloader and model are needed, it has {', '.join(cfg)}")
+        raise UserError(f"{config}: test_dataloader and model are needed, it has {', '.join(cfg)}")
+    check_folders(cfg, ("test_dataloader",))
     cfg.launcher, cfg.work_dir = "none", folder
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
     cfg.test_evaluator = dict(type="UnroundedIoUMetric", iou_metrics=["mIoU"])
@@ -32,10 +41,12 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
     """The report of :class:`ffc_dense.diagnosis.analysis.Analysis`, in one pass over the test set."""
     with reading_input():
         cfg = setup(config, overrides, gallery, folder)
+    with reading_input(partial(explain_build, cfg=cfg)):
         runner = Runner.from_cfg(cfg)
         load_for_evaluation(runner.model, checkpoint)
         loop = runner.test_loop
-    found = runner.test()
+    with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
+        found = runner.test()
     scores: dict[str, dict] = {}
     for path, value in found.items():
         name, metric = path.split("/", 1)
