@@ -4,8 +4,8 @@
 Scores come from mmseg's IoUMetric and from cityscapesscripts on the PNGs of label ids that are written for it; the two
 must agree to 1e-6. Writes, under ``--work-dir``: ``reductions.json`` with every score and ``png/<reduction>/*.png``,
 which the test server takes (``--split test`` writes them without scores). A checkpoint that lacks weights of the model
-is refused. With ``--maps`` also ``maps/<reduction>/*``: every pixel's confidence and, under the vote, agreement, as NumPy
-archives and greyscale PNGs. With ``--ensemble`` several checkpoints decide as one; the scores are in ``ensemble.json``.
+is refused. With ``--maps`` also ``maps/<reduction>/*``: every pixel's confidence and, under the vote, agreement, as
+NumPy archives and greyscale PNGs. With ``--ensemble`` several checkpoints decide as one, scored in ``ensemble.json``.
 
     python tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all
     python tools/eval_cityscapes.py CONFIG.py seed0/iter_40000.pth --ensemble seed1/iter_40000.pth --reduce vote,mean
@@ -34,6 +34,7 @@ from ffc_dense.safe_files import add_weights_only_argument, check_weights_only
 from ffc_dense.segmentation import (
     AllReductionsTestLoop,  # noqa: F401  (registers it, the heads and the metrics)
     safe_loading,  # mmengine's loaders, before they read the config
+    with_opinions,
 )
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
 from ffc_dense.segmentation.config_checks import check_config, check_folders

@@ -22,6 +22,7 @@ from .decode_head import FFCDecodeHead
 from .ensemble import SegmentorEnsemble
 from .heads import *  # noqa: F403
 from .initial_weights import InitialWeightsHook
+from .map_files import MapWriter
 from .metrics import CityscapesScriptsMetric, UnroundedIoUMetric
 from .non_finite_loss import NonFiniteLoss, NonFiniteLossHook
 from .opinions import FFCCascadeEncoderDecoder, FFCEncoderDecoder, FFCSegTTAModel, with_opinions
@@ -29,6 +30,7 @@ from .preemption import PreemptionHook
 from .random_state import RandomStateHook
 from .reductions import AllReductionsTestLoop
 from .resuming import NothingToResume, checkpoint_to_resume
+from .segmentor import Segmentor
 from .training_scalars import FFCScalarsHook
 
 __all__ = [
@@ -43,12 +45,14 @@ __all__ = [
     "FFCScalarsHook",
     "FFCSegTTAModel",
     "InitialWeightsHook",
+    "MapWriter",
     "NarrowASPPHead",
     "NonFiniteLoss",
     "NonFiniteLossHook",
     "NothingToResume",
     "PreemptionHook",
     "RandomStateHook",
+    "Segmentor",
     "SegmentorEnsemble",
     "UnroundedIoUMetric",
     "checkpoint_to_resume",

@@ -28,15 +28,17 @@ class SegmentorEnsemble(OpinionsMixin, EncoderDecoder):
         member: config of an ``EncoderDecoder`` or ``CascadeEncoderDecoder``.
         size: P.
         opinions: see :class:`OpinionsMixin`.
+        data_preprocessor: for a ``member`` without one; mmengine's Runner gives it to every model.
 
     Raises:
         ValueError: ``size`` is less than 1, or the head of ``member`` is none that ends in ``cls_seg``.
     """
 
-    def __init__(self, member: dict, size: int, opinions: bool = False):
+    def __init__(self, member: dict, size: int, opinions: bool = False, data_preprocessor: dict | None = None):
         if size < 1:
             raise ValueError(f"size: an ensemble has at least one member, got {size!r}")
         member = with_ffc_head(member)
+        member.setdefault("data_preprocessor", data_preprocessor)
         members = [MODELS.build(copy.deepcopy(member)) for _ in range(size)]
         BaseSegmentor.__init__(self, data_preprocessor=members[0].data_preprocessor)
         self.members = nn.ModuleList(members)

@@ -1,0 +1,158 @@
+"""A trained segmentor for images one by one. Images are (H0, W0, 3) uint8, BGR as OpenCV and mmseg have them.
+
+::
+
+    from ffc_dense.segmentation import Segmentor
+    result = Segmentor("config.py", "model.pth")("image.jpg")  # result.pred_sem_seg.data: (1, H0, W0) labels
+"""
+
+import copy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.apis import init_model
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+from mmseg.visualization import SegLocalVisualizer
+
+from ..data.images import read_size
+from ..reductions import choose_reductions, ffc_layers
+from .checkpoint import load_for_evaluation
+from .opinions import with_opinions
+
+READABLE_SIDE = 800  # pixels
+
+
+class Segmentor:
+    """Identical to mmseg's ``init_model`` and ``inference_model``, except for four things.
+
+    The checkpoint is read without running code in it, and refused if it does not fit the model. The pipeline is that of
+    the config's ``test_dataloader``, built once. Classes and palette are those of its dataset. An image that cannot be
+    read is named.
+
+    Args:
+        config: path of the config, or the config, that ``checkpoint`` was trained with.
+        checkpoint: .pth file.
+        device: of torch; by default 'cuda' where there is one, else 'cpu'.
+        reduce: 'vote', 'mean', 'out1' ...; by default the config's own.
+        opinions: whether results have ``confidence`` and ``agreement``, see :class:`OpinionsMixin`.
+
+    Attributes:
+        model: the ``nn.Module``.
+        classes, palette: names, and (R, G, B) of 0 to 255, of the K classes.
+
+    Raises:
+        FileNotFoundError, RuntimeError: as :func:`load_for_evaluation`.
+        ValueError: ``reduce`` is no reduction of the model, the segmentor knows no ``opinions``, or the config has no
+            test dataset that names its classes.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str | None = None,
+        *,
+        reduce: str | None = None,
+        opinions: bool = False,
+    ):
+        config = Config.fromfile(config) if isinstance(config, str | Path) else copy.deepcopy(config)
+        if opinions:
+            config.model = with_opinions(config.model)
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        init_default_scope(config.get("default_scope", "mmseg"))
+        dataset = _dataset(config)
+        self.classes, self.palette = _metainfo(dataset)
+        self._from_file = _pipeline(dataset["pipeline"], "LoadImageFromFile")
+        self._from_array = _pipeline(dataset["pipeline"], "LoadImageFromNDArray")
+        self.model = init_model(config, device="cpu")
+        load_for_evaluation(self.model, checkpoint)
+        if reduce is not None:
+            (name,) = choose_reductions(self.model, [reduce])
+            for layer in ffc_layers(self.model):
+                layer.test_reduce = name
+        self.model.to(self.device)
+
+    @torch.no_grad()
+    def __call__(self, image: str | Path | np.ndarray) -> SegDataSample:
+        """The labels of an image, given as its file or as an array, with ``seg_logits`` and ``pred_sem_seg``.
+
+        Raises:
+            UnreadableError: the file cannot be decoded.
+            ValueError: the array is no image.
+        """
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+            found = self._from_array(dict(img=image))
+        else:
+            read_size(str(image), decode=False)
+            found = self._from_file(dict(img_path=str(image)))
+        (result,) = self.model.test_step(dict(inputs=[found["inputs"]], data_samples=[found["data_samples"]]))
+        return result
+
+    def draw(
+        self,
+        image: np.ndarray,
+        result: SegDataSample,
+        opacity: float = 0.5,
+        names: bool = True,
+        scale: float | None = None,
+    ) -> np.ndarray:
+        """``image`` under the labels' colours, drawn by mmseg's ``SegLocalVisualizer``.
+
+        Args:
+            image: (H0, W0, 3).
+            result: what calling the segmentor with ``image`` gave.
+            opacity: of the colours, in (0, 1].
+            names: write each class's name at one of its pixels.
+            scale: size of the picture against ``image``; by default images of less than 800 pixels are enlarged to
+                that, which keeps the names readable.
+        """
+        height, width = image.shape[:2]
+        scale = max(1.0, READABLE_SIDE / max(height, width)) if scale is None else scale
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        label = result.pred_sem_seg.data.reshape(height, width).cpu().numpy().astype(np.int32)
+        rgb = cv2.resize(image[:, :, ::-1], size, interpolation=cv2.INTER_LINEAR)
+        label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+        shown = SegDataSample(pred_sem_seg=PixelData(data=torch.from_numpy(label)[None]))
+        visualizer = SegLocalVisualizer(alpha=opacity)
+        visualizer.dataset_meta = dict(classes=self.classes, palette=self.palette)
+        visualizer.add_datasample("image", rgb, shown, draw_gt=False, with_labels=names)
+        return np.ascontiguousarray(visualizer.get_image()[:, :, ::-1])
+
+
+def _dataset(config: Config) -> dict:
+    """The config of the test dataset, without the wrappers around it."""
+    dataset = config.get("test_dataloader", {}).get("dataset", {})
+    while "pipeline" not in dataset and ("dataset" in dataset or dataset.get("datasets")):
+        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
+    if "pipeline" not in dataset or "type" not in dataset:
+        raise ValueError("test_dataloader.dataset: expected a dataset with type and pipeline, which tells the classes")
+    return dataset
+
+
+def _metainfo(dataset: dict) -> tuple[list[str], list[list[int]]]:
+    kind = DATASETS.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
+    metainfo = {**getattr(kind, "METAINFO", {}), **dataset.get("metainfo", {})}
+    classes, palette = metainfo.get("classes"), metainfo.get("palette")
+    if not classes:
+        raise ValueError(f"test_dataloader.dataset: {dataset['type']} names no classes; set metainfo=dict(classes=...)")
+    if not palette:  # as in mmseg's BaseSegDataset
+        palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()
+    return list(classes), [list(colour) for colour in palette]
+
+
+def _pipeline(steps: list[dict], loader: str) -> Compose:
+    """The test pipeline with another loader of images and without one of labels."""
+    steps = [step for step in copy.deepcopy(steps) if step["type"] != "LoadAnnotations"]
+    for step in steps:
+        if step["type"] == "LoadImageFromFile":
+            step["type"] = loader
+    return Compose(steps)
