@@ -34,6 +34,21 @@ def checkpoint(folder: str) -> None:
     Path(folder, "last_checkpoint").write_text(f"{folder}/iter_4.pth")
 
 
+def test_without_the_pointer_a_checkpoint_counts_where_our_hook_resumes_from_it(tool, here):
+    args = ["warm.py", "--resume"]
+    Path("work_dirs/warm").mkdir(parents=True)
+    Path("work_dirs/warm/iter_4.pth.0a1b2c3d.partial").touch()
+    Path("work_dirs/warm/best_mIoU_iter_4.pth").touch()
+    hook = "default_hooks = dict(checkpoint=dict(type='{}', by_epoch=False))\n"
+    Path("warm.py").write_text("load_from = 'stock.pth'\n" + hook.format("AtomicCheckpointHook"))
+    assert tool.resume_or_load(args) == ["warm.py"]
+    Path("work_dirs/warm/iter_4.pth").touch()
+    assert tool.resume_or_load(args) == [*args, *NOTHING_LOADED]
+    # mmengine's own hook looks at the pointer alone, and would start from random weights.
+    Path("warm.py").write_text("load_from = 'stock.pth'\n" + hook.format("CheckpointHook"))
+    assert tool.resume_or_load(args) == ["warm.py"]
+
+
 NOTHING_LOADED = ["--cfg-options", "load_from=None"]
 
 

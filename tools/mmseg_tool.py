@@ -112,17 +112,27 @@ def work_dir_of(known: argparse.Namespace, cfg) -> str:
     return known.work_dir or cfg.get("work_dir") or os.path.join("work_dirs", Path(known.config).stem)
 
 
+def has_checkpoint(work_dir: str, cfg) -> bool:
+    """Whether a run in ``work_dir`` saved something. Which file is resumed is up to the checkpoint hook."""
+    from ffc_dense.segmentation.resuming import POINTER, saved_checkpoints
+
+    hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    if Path(work_dir, POINTER).is_file() or hook.get("type") != "AtomicCheckpointHook":
+        return Path(work_dir, POINTER).is_file()
+    folder = Path(hook["out_dir"], Path(work_dir).name) if hook.get("out_dir") else Path(work_dir)
+    template = hook.get("filename_tmpl") or ("epoch_{}.pth" if hook.get("by_epoch", True) else "iter_{}.pth")
+    return bool(saved_checkpoints(folder, template))
+
+
 def resume_or_load(args: list[str]) -> list[str]:
     """``train.py``'s arguments with ``--resume`` -> those for what there is: a checkpoint of this run, or none yet."""
     if "--resume" not in args:
         return args
-    from mmengine.runner import find_latest_checkpoint
-
     known, cfg = config_of(args)
     if cfg.get("load_from") is None:
         return args
     work_dir = work_dir_of(known, cfg)
-    if find_latest_checkpoint(work_dir) is None:
+    if not has_checkpoint(work_dir, cfg):
         print(f"mmseg_tool: no checkpoint in {work_dir} yet, starting from load_from={cfg.load_from}")
         return [arg for arg in args if arg != "--resume"]
     return [*args, "--cfg-options", "load_from=None"]

@@ -46,7 +46,7 @@ def checkpoint_to_resume(
         fault = f"{pointer} is empty"
     else:
         fault = f"{pointer} names {named}, which is {'damaged' if Path(named).is_file() else 'missing'}"
-    candidates = _by_number(folder, filename_tmpl)
+    candidates = saved_checkpoints(folder, filename_tmpl)
     for path in candidates:
         if is_whole(path):
             return str(path), f"{fault}: going on from {path}, the newest checkpoint that is whole"
@@ -59,7 +59,7 @@ def checkpoint_to_resume(
     )
 
 
-def _by_number(folder: Path, filename_tmpl: str) -> list[Path]:
+def saved_checkpoints(folder: Path, filename_tmpl: str) -> list[Path]:
     """The checkpoints in ``folder``, those of the most iterations first."""
     name = re.compile(re.escape(filename_tmpl).replace(re.escape("{}"), r"(\d+)"))
     numbered = [(int(found[1]), path) for path in folder.glob("*") if (found := name.fullmatch(path.name))]
