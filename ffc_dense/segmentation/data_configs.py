@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import registry
 
 from ..safe_files import UnsafeFileError, check_weights_only, read_yaml
@@ -51,7 +52,7 @@ def _read(path: Path) -> Any:
         raise UnsafeFileError(f"{path} is no JSON: {error}") from error
 
 
-def check_values(config: Mapping, where: str, *, weights: bool = False) -> None:
+def check_values(config: Mapping | Config, where: str, *, weights: bool = False) -> None:
     """Refuse values that make mmengine import a module or call what they name.
 
     Args:
@@ -61,7 +62,7 @@ def check_values(config: Mapping, where: str, *, weights: bool = False) -> None:
     Raises:
         UnsafeFileError: names the key, in dots, and the value.
     """
-    for key, name, value in _walk(config, ""):
+    for key, name, value in _walk(config.to_dict() if isinstance(config, Config) else config, ""):
         fault = _fault(name, value)
         if fault:
             raise UnsafeFileError(f"--weights-only: {where}: {key}={value!r} {fault}")
