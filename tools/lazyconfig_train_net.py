@@ -35,6 +35,7 @@ from ffc_dense.detection.finite_loss import FiniteLossAMPTrainer, FiniteLossTrai
 from ffc_dense.detection.preemption import StopOnSigterm, launch
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.training import errors_without_traceback
+from ffc_dense.detection.training_scalars import OutputScalarsHook
 from ffc_dense.random_state import kept_random_state
 from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
 
@@ -134,7 +135,8 @@ def train(cfg: DictConfig, resume: bool) -> None:
     trainer = kind(model, loader, optimizer, **cfg.train.get("non_finite_loss", {}))
     checkpointer = AtomicCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)
     first = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=build(cfg, "lr_multiplier"))]
-    last = [ContinueDataStream(), StopOnSigterm(checkpointer)]
+    scalars = OutputScalarsHook(model, cfg.train.get("ffc_scalars_period", 100))
+    last = [ContinueDataStream(), StopOnSigterm(checkpointer), scalars]
     evaluation = hooks.EvalHook(cfg.train.eval_period, kept_random_state()(lambda: test(cfg, model)))
     if comm.is_main_process():
         writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)

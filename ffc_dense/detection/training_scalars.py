@@ -10,6 +10,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from ..diagnosis.training import replace_method, training_scalars
+from ..errors import UserError
 from .predictor import FFCFastRCNNOutputLayers
 
 
@@ -26,12 +27,15 @@ class OutputScalarsHook(HookBase):
         period: iterations from one look to the next; 0 for none.
 
     Raises:
-        ValueError: ``period`` is not an integer of at least 0.
+        UserError: ``period`` is not an integer of at least 0.
     """
 
     def __init__(self, model: nn.Module, period: int = 100):
         if isinstance(period, bool) or not isinstance(period, int) or period < 0:
-            raise ValueError(f"the scalars' period must be a number of iterations, 0 (off) or more, got {period!r}")
+            raise UserError(
+                "MODEL.ROI_BOX_HEAD.FFC.SCALARS_PERIOD (LazyConfig: train.ffc_scalars_period): expected a whole number "
+                f"of iterations, 0 for off, got {period!r}"
+            )
         predictors = [each for each in model.modules() if isinstance(each, FFCFastRCNNOutputLayers)]
         self.period = period
         self.predictors = predictors if period > 0 and comm.is_main_process() else []
