@@ -53,7 +53,7 @@ def _bar(height: int, name: str, num_outputs: int | None) -> np.ndarray:
     width = round(6.5 * text)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
-    margin = 0.8 * text / height
+    margin = min(0.8 * text / height, 0.4)
     axis = figure.add_axes((0.12, margin, 0.18, 1 - 2 * margin))
     lowest = 0.0 if num_outputs is None else 1 / num_outputs
     bar = ColorbarBase(axis, cmap=colormaps[COLOURS], norm=Normalize(lowest, 1))
