@@ -29,7 +29,7 @@ def check_integer(name: str, value: int, minimum: int, maximum: int | None = Non
     """Raise a ValueError unless ``value`` is an integer in the range; True and False are none."""
     inside = is_integer(value) and minimum <= value and (maximum is None or value <= maximum)
     if not inside:
-        wanted = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        wanted = f">= {minimum}" if maximum is None else f">= {minimum} and <= {maximum}"
         raise ValueError(f"{name} must be an integer {wanted}, got {value!r}")
 
 

@@ -53,7 +53,7 @@ def options():
     for value in [*NO_COUNT, 0, (8,)]:
         yield lambda v=value: FeatureFilter(v), ValueError, ["num_features", ">= 1", repr(value)]
     for value in [*NO_COUNT, 101, 10**9]:
-        yield lambda v=value: FeatureFilter(C, v), ValueError, ["num_filters", "from 0 to 100", repr(value)]
+        yield lambda v=value: FeatureFilter(C, v), ValueError, ["num_filters", ">= 0 and <= 100", repr(value)]
     for value in NO_DTYPE:
         yield lambda v=value: FeatureFilter(C, dtype=v), TypeError, ["dtype", "float32", str(value)]
 

@@ -67,6 +67,7 @@ def layers(draw, most_filters=6, **fixed):
     kind = draw(st.sampled_from([FFCLinear, FFCConv2d]))
     torch.manual_seed(draw(seeds))
     layer = kind(num_features, num_classes, draw(st.booleans()), dtype=torch.float64, **options)
+    assert all(norm.eps == options["eps"] for norm in layer.filters) and len(layer.filters) == options["num_filters"]
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
@@ -211,6 +212,9 @@ def models(draw):
 @given(drawn=models(), num_filters=st.integers(0, 4), data=st.data())
 def test_attach_keeps_the_stock_keys_and_adds_the_filters_alone(drawn, num_filters, data):
     model, names = drawn
+    if names and data.draw(st.booleans()):  # the model may hold a layer under a second name
+        model["again"] = model.get_submodule(names[0])
+        names = [*names, "again"]
     before = {key: value.clone() for key, value in model.state_dict().items()}
     if not names:
         with pytest.raises(ValueError, match=r"no nn\.Linear or 1x1 nn\.Conv2d"):
@@ -226,7 +230,10 @@ def test_attach_keeps_the_stock_keys_and_adds_the_filters_alone(drawn, num_filte
     assert all(a is b for a, b in zip(ffc.parameters(), parameters, strict=False))
     after = model.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
-    added = {f"{name}.filters.{i}.{kind}" for i in range(num_filters) for kind in ("weight", "bias")}
+    places = [place for place in names if model.get_submodule(place) is ffc]
+    assert not any(module is stock for module in model.modules()) and name in places
+    filters = [f"filters.{i}.{kind}" for i in range(num_filters) for kind in ("weight", "bias")]
+    added = {f"{place}.{key}" for place in places for key in filters}
     assert after.keys() - before.keys() == added
     shape = (2, ffc.weight.shape[1]) + ((3, 3) if isinstance(ffc, nn.Conv2d) else ())
     x = torch.randn(shape)
