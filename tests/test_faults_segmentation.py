@@ -13,6 +13,7 @@ import torch
 
 pytest.importorskip("mmseg")
 
+import mmseg
 import segmentation_runs
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmseg.registry import OPTIM_WRAPPERS
@@ -126,13 +127,6 @@ def launch(folder: Path, config: str, out: str, processes: int, *options) -> sub
                                 start_new_session=True)  # fmt: skip
 
 
-def wait_for(path: Path, process: subprocess.Popen, seconds: float = 200) -> None:
-    limit = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < limit, path
-        time.sleep(0.1)
-
-
 def workers_of(mark: str) -> list[int]:
     """Process ids of everything whose environment has ``mark``: torchrun gives its processes sessions of their own."""
     found = []
@@ -143,6 +137,54 @@ def workers_of(mark: str) -> list[int]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
     return found
+
+
+def end(out: Path) -> None:
+    for process in workers_of(f"WORK_DIR={out}"):
+        os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_on_one_rank_stops_the_others_which_name_it(folder):
+    more = """
+custom_imports = dict(imports=['ffc_dense.segmentation', 'segmentation_runs'], allow_failed_imports=False)
+custom_hooks = [dict(type='Break', iterations=[3], rank=1)]
+"""
+    segmentation_runs.write_config(folder, "broken.py", more)
+    process = launch(folder, "broken.py", "broken", 2, "train_cfg.max_iters=8", "default_hooks.checkpoint.interval=1")
+    try:
+        assert process.wait(200) != 0  # before a collective operation would time out
+    finally:
+        end(folder / "broken")
+    log = (folder / "broken.log").read_text()
+    # Our commands print on rank 0 alone, whose own loss is finite.
+    assert re.search(r"error: iteration 3: aux\.loss_ce is nan on rank 1 \(images: \S+\.png, ", log), log[-3000:]
+    assert re.search(r"rank +: 0 \(local_rank: 0\)\s+exitcode +: 3 ", log) and "decode.loss_ce is" not in log
+    assert {path.name for path in (folder / "broken").glob("iter_*")} == {"iter_2.pth"}
+
+
+@pytest.mark.slow
+def test_sigterm_ends_mmsegs_own_train_script_with_143_and_resume_goes_on(folder):
+    train_py = Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py"
+    out = folder / "own"
+    command = [sys.executable, train_py, folder / "tiny.py", "--work-dir", out, "--resume", "--cfg-options",
+               "default_hooks.checkpoint.interval=1000"]  # fmt: skip
+    environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
+    with open(folder / "own.log", "w") as log:
+        process = subprocess.Popen(list(map(str, command)), env=environment, stdout=log, stderr=log)
+    limit = time.monotonic() + 200
+    while "Iter(train)" not in (folder / "own.log").read_text():
+        assert process.poll() is None and time.monotonic() < limit, (folder / "own.log").read_text()[-3000:]
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(60) == 143
+    log = (folder / "own.log").read_text()
+    stopped = int(re.search(r"SIGTERM: stopped after iteration (\d+), checkpoint", log)[1])
+    assert "Traceback" not in log
+    again = subprocess.run([*map(str, command), f"train_cfg.max_iters={stopped + 1}"], env=environment,
+                           capture_output=True, text=True, check=True)  # fmt: skip
+    assert f"resumed epoch: 0, iter: {stopped}" in again.stdout + again.stderr
+    assert (out / f"iter_{stopped + 1}.pth").exists()
 
 
 def test_sigterm_to_every_process_of_a_job_writes_a_checkpoint_and_ends_with_143(folder):
@@ -162,8 +204,7 @@ def test_sigterm_to_every_process_of_a_job_writes_a_checkpoint_and_ends_with_143
             os.kill(each, signal.SIGTERM)
         status = process.wait(120)
     finally:
-        for each in workers_of(f"WORK_DIR={out}"):
-            os.kill(each, signal.SIGKILL)
+        end(out)
     log = (folder / "preempted.log").read_text()
     assert status != 0
     stopped = re.search(r"SIGTERM: stopped after iteration (\d+), checkpoint \S+iter_\1\.pth", log)
