@@ -36,7 +36,7 @@ STOCK_LIKE = [
 # Ours alone: the import that registers the heads, checks of weights and data, and what a killed training needs. None of
 # it changes a number.
 OURS = {"custom_imports", "custom_hooks"}
-OUR_HOOKS = {"dataset_check", "ffc_scalars", "non_finite_loss", "preemption", "random_state"}
+OUR_HOOKS = {"dataset_check", "ffc_scalars", "non_finite_loss", "preemption", "random_state", "safe_loading"}
 
 # What was read in the toolbox, config key -> value; the same for both families.
 PROTOCOL = {

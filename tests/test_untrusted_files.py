@@ -2,11 +2,9 @@
 
 import collections
 import importlib
-import importlib.util
 import io
 import pickle
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,25 +12,12 @@ import malicious
 import numpy as np
 import pytest
 import torch
+from tool_modules import tool
 from torch import nn
 
 from ffc_dense.errors import UserError
 from ffc_dense.safe_files import UnsafeFileError, read_pickle, read_safetensors, read_torch, read_weights, read_yaml
 from ffc_dense.saving import is_whole
-
-ROOT = Path(__file__).parent.parent
-
-
-def tool(name):
-    """A script of tools/ as a module; it may import its neighbours."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 default_scope = 'mmseg'
-# Registers our hooks; makes mmengine read checkpoints without running what is in them (SECURITY.md).
-custom_imports = dict(
-    imports=['ffc_dense.segmentation', 'ffc_dense.segmentation.safe_loading'], allow_failed_imports=False)
+custom_imports = dict(imports=['ffc_dense.segmentation'], allow_failed_imports=False)  # registers our hooks
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

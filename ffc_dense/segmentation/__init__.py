@@ -30,6 +30,7 @@ from .preemption import PreemptionHook
 from .random_state import RandomStateHook
 from .reductions import AllReductionsTestLoop
 from .resuming import NothingToResume, checkpoint_to_resume
+from .safe_loading_hook import SafeLoadingHook
 from .segmentor import Segmentor
 from .training_scalars import FFCScalarsHook
 
@@ -52,6 +53,7 @@ __all__ = [
     "NothingToResume",
     "PreemptionHook",
     "RandomStateHook",
+    "SafeLoadingHook",
     "Segmentor",
     "SegmentorEnsemble",
     "UnroundedIoUMetric",
