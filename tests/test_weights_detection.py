@@ -20,6 +20,7 @@ from torchvision.models import resnet50
 
 from ffc_dense.detection import add_ffc_config
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
+from ffc_dense.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 R_50 = "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
@@ -227,7 +228,7 @@ def test_a_file_in_detectron2s_cache_needs_no_network(no_network):
 def test_a_run_stops_before_it_reads_data_or_writes(tmp_path, monkeypatch, script, config, key, override, flags):
     monkeypatch.chdir(tmp_path)
     command = ["--config-file", str(ROOT / "configs" / "coco" / config), *flags, *override]
-    with pytest.raises(FileNotFoundError, match=f"^{key}: gone.pkl is not there"):
+    with pytest.raises(UserError, match=f"^{key}: gone.pkl is not there"):
         tool(script).main(default_argument_parser().parse_args(command))
     assert list(tmp_path.iterdir()) == []
 

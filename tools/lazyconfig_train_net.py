@@ -96,7 +96,8 @@ def build(cfg: DictConfig, key: str):
 
 
 def build_model(cfg: DictConfig) -> nn.Module:
-    model = build(cfg, "model").to(cfg.train.device)
+    with reading_input(lambda error: f"train.device {cfg.train.device!r}: {error}; name cuda or cpu"):
+        model = build(cfg, "model").to(cfg.train.device)
     logging.getLogger("detectron2").info("Model:\n%s", model)
     return model
 

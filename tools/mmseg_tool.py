@@ -103,6 +103,10 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
     config_checks.check_config(cfg)
     if tool == "test" and "://" not in known.checkpoint and not Path(known.checkpoint.split("?")[0]).is_file():
         raise UserError(f"{known.checkpoint}: there is no such checkpoint; name the .pth file that a training wrote")
+    weights = cfg.get("load_from") or ""
+    if tool == "train" and not known.resume and weights and "://" not in weights:
+        if not Path(weights.split("?")[0]).expanduser().is_file():
+            raise UserError(f"load_from: there is no file {weights}; give the path of a checkpoint, or None")
     loaders = ("train_dataloader", "val_dataloader") if tool == "train" else ("test_dataloader",)
     config_checks.check_folders(cfg, loaders)
     return cfg

@@ -93,6 +93,8 @@ def setup(args) -> CfgNode:
             cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", output_dir=cfg.OUTPUT_DIR, resume=args.resume, needed=args.eval_only
         )
         if not args.eval_only:
+            if not cfg.DATASETS.TRAIN:
+                raise UserError("DATASETS.TRAIN: there is nothing to train on; name a registered dataset")
             part = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
             classes, key = cfg.MODEL[part].NUM_CLASSES, f"MODEL.{part}.NUM_CLASSES"
             mode = getattr(args, "dataset_check", "error")

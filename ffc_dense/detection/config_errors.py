@@ -101,7 +101,7 @@ def explain_lazy_file(error: Exception, path: str) -> str | None:
         return f"{path}: {text}; correct the import"
     if isinstance(error, ValueError) and "has to be a python or yaml file" in text:
         return f"{path}: expected a LazyConfig, a .py file; correct the path"
-    return explain_file(error)
+    return explain_file(error) or f"{path}: {type(error).__name__}: {text}; correct the config file"
 
 
 def explain_overrides(error: Exception, overrides: list[str]) -> str | None:

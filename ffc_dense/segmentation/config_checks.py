@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import UserError
-from .config_errors import class_of
+from .config_errors import class_of, unregistered_type
 
 RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg",
                "test_cfg", "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks",
@@ -18,8 +18,8 @@ RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_
 
 
 def check_config(cfg: Config) -> None:
-    """Refuse numbers of classes that differ, schedules that end before they begin, folders that are not there, and
-    top-level keys that resemble one that mmengine reads, which it would pass over in silence.
+    """Refuse an unknown optimizer, numbers of classes that differ, schedules that end before they begin, and top-level
+    keys that resemble one that mmengine reads, which it would pass over in silence.
 
     Raises:
         UserError: the message names the key.
@@ -30,6 +30,9 @@ def check_config(cfg: Config) -> None:
             raise UserError(f"{key}: nothing reads this key; did you mean {near}?")
     if "model" not in cfg:
         raise UserError("model: the config has no such key; add it, or name a _base_ that has it")
+    optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer")
+    if isinstance(optimizer, dict) and isinstance(optimizer.get("type"), str) and class_of(dict(optimizer)) is None:
+        raise UserError(unregistered_type(optimizer.type, "optimizer", cfg.to_dict()))
     schedulers = cfg.get("param_scheduler")
     for index, each in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
         begin, end = (each or {}).get("begin", 0), (each or {}).get("end")

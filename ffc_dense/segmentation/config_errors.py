@@ -14,8 +14,6 @@ from mmengine.runner.base_loop import BaseLoop
 
 from ..config_errors import closest, explain_argument, explain_file, first_lines, walk
 
-OURS = "custom_imports = dict(imports=['ffc_dense.segmentation'], allow_failed_imports=False)"
-
 
 def in_a_loop(trace: TracebackType) -> bool:
     """Whether an error happened while iterations ran: it may be a bug then, and its traceback is needed."""
@@ -35,8 +33,8 @@ def explain_config(error: Exception, path: str) -> str | None:
         if Path(missing).name == Path(path).name:
             return f"there is no config file {missing}; correct the path"
         return f"{path}: there is no {missing}; correct its _base_, which is relative to the file"
-    if isinstance(error, SyntaxError) and error.lineno is None:
-        return f"{text}; correct the config file"
+    if isinstance(error, SyntaxError):
+        return f"{text if path in text else f'{path}: {text}'}; correct the config file"
     if isinstance(error, KeyError) and "Duplicate key" in text:
         return f"{path}: {text}; name one base for each key, or delete one of the bases"
     if isinstance(error, ImportError) and "custom modules" in text:
@@ -45,9 +43,7 @@ def explain_config(error: Exception, path: str) -> str | None:
                 f"{first_lines(cause) if cause else text}; correct the module's name, or set PYTHONPATH")
     if isinstance(error, OSError) and "Only py/yml" in text:
         return f"{path}: expected a config, a .py file; correct the path"
-    if "not enough values to unpack" in text or (isinstance(error, AttributeError) and "_base_" in text):
-        return f"{path}: {text}; correct the config file"
-    return explain_file(error)
+    return explain_file(error) or f"{path}: {type(error).__name__}: {text}; correct the config file"
 
 
 def explain_options(error: Exception, options: Mapping[str, Any]) -> str:
@@ -61,7 +57,7 @@ def explain_build(error: Exception, cfg: Config) -> str | None:
     tree = cfg.to_dict()
     unregistered = re.search(r"([\w.]+) is not in the (\S+)::(.+?) registry", text)
     if unregistered:
-        return _unregistered(unregistered[1], unregistered[3], tree)
+        return unregistered_type(unregistered[1], unregistered[3], tree)
     if isinstance(error, KeyError) and 'must contain the key "type"' in text:
         return f"a part of the config has no type, so nothing can be built from it; add type=... to {text[-200:]}"
     found = explain_argument(error, tree, class_of)
@@ -77,14 +73,10 @@ def explain_build(error: Exception, cfg: Config) -> str | None:
     return None
 
 
-def _unregistered(name: str, registry: str, tree: Any) -> str:
+def unregistered_type(name: str, registry: str, tree: Any) -> str:
+    """The message for a name that is in none of mmseg's registries; ``registry`` says what it should have been."""
     paths = [f"{path}.type" for path, value in walk(tree) if isinstance(value, dict) and value.get("type") == name]
     where = paths[0] if paths else registry
-    imported = tree.get("custom_imports") or {}
-    if "ffc_dense.segmentation" not in imported.get("imports", ()):
-        remedy = f"; a class of ffc_dense needs this line in the config: {OURS}"
-        known = [known for known in class_names() if not known.startswith("FFC")]
-        return f"{where}: no {registry} is registered as {name!r}{closest(name, known)}{remedy}"
     remedy = closest(name, class_names()) or "; name its module in custom_imports, or correct the name"
     return f"{where}: no {registry} is registered as {name!r}{remedy}"
 
