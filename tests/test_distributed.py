@@ -196,8 +196,13 @@ nodes = int(dict(arg.split("=", 1) for arg in args if arg.startswith("--nodes=")
 command = args[[i for i, arg in enumerate(args) if not arg.startswith("-")][0] :]
 slurm = dict(SLURM_JOB_ID=str(os.getpid()), SLURM_NNODES=str(nodes), SLURM_JOB_NODELIST="localhost")
 tasks = [subprocess.Popen(command, env=dict(os.environ, **slurm, SLURM_NODEID=str(i))) for i in range(nodes)]
-signal.signal(signal.SIGTERM, lambda *_: [task.terminate() for task in tasks])
+with open(os.path.join(os.path.dirname(__file__), "tasks"), "w") as file:
+    file.write(" ".join(str(task.pid) for task in tasks))
+signal.signal(signal.SIGTERM, lambda *_: [task.kill() for task in tasks])  # as Slurm's does
 sys.exit(max(task.wait() % 256 for task in tasks))
+"""
+SCANCEL = """#!/bin/sh
+kill "-${1#--signal=}" $(cat "$(dirname "$0")/tasks")
 """
 SCONTROL = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/calls"
@@ -207,8 +212,8 @@ echo 127.0.0.1
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """Stand-ins for srun and scontrol on PATH -> the file in which scontrol writes down its arguments."""
-    for name, text in (("srun", SRUN.format(python=sys.executable)), ("scontrol", SCONTROL)):
+    """Stand-ins for srun, scancel and scontrol on PATH -> the file in which scontrol writes down its arguments."""
+    for name, text in (("srun", SRUN.format(python=sys.executable)), ("scancel", SCANCEL), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
@@ -311,7 +316,8 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on(folder, slurm, config, op
     with Run(folder, *command, *length.format(1000).split(), **job) as started:
         started.wait_for(out / "last_checkpoint")
         started.process.send_signal(signal.SIGUSR1)
-        assert started.process.wait(90) != 0
+        assert started.process.wait(90) == 143 or config != FFC_RCNN  # torchrun has exit codes of its own
+        assert started.process.returncode != 0
         assert "requeue 77" in slurm.read_text().splitlines()
         assert started.all_end(30)
     slurm.unlink()

@@ -269,7 +269,7 @@ def test_the_batch_file_always_resumes(stage):
     assert stage.calls("scontrol") == []
 
 
-# On TERM it "writes a checkpoint" for a while and ends with the status that the test names.
+# The training: on TERM it "writes a checkpoint" for a while and ends with the status that the test names.
 STEP = """
 import signal, time
 def stop(number, frame):
@@ -277,25 +277,49 @@ def stop(number, frame):
     open("checkpoint", "w").close()
     sys.exit(int(os.environ["STEP_STATUS"]))
 signal.signal(signal.SIGTERM, stop)
-open("started", "w").close()
+open("started", "w").write(str(os.getpid()))
 time.sleep(60)
+"""
+# srun: on TERM it kills the training at once, as Slurm's does.
+STEP_OF_SRUN = f"""
+import signal, subprocess
+task = subprocess.Popen([sys.executable, "-c", "import os, sys" + {STEP!r}])
+signal.signal(signal.SIGTERM, lambda *_: task.kill())
+sys.exit(task.wait() % 256)
+"""
+# scancel --signal: to the tasks alone.
+SCANCEL = """
+import signal
+os.kill(int(open("started").read()), getattr(signal, "SIG" + sys.argv[1].removeprefix("--signal=")))
 """
 
 
 @pytest.mark.parametrize(("step_status", "requeued"), [(143, True), (0, False)])
 def test_usr1_stops_the_step_and_requeues_unless_it_had_finished(stage, step_status, requeued):
-    stage.stand_in("srun", STEP)
+    stage.stand_in("srun", STEP_OF_SRUN)
+    stage.stand_in("scancel", SCANCEL)
     copy, variables = submitted(stage)
     process = stage.start(copy, "b.py", "w", STEP_STATUS=str(step_status), **variables)
     deadline = time.monotonic() + 30
-    while not (stage.folder / "started").exists():
+    started = stage.folder / "started"
+    while not (started.exists() and started.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGUSR1)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == step_status, stdout + stderr
     assert (stage.folder / "checkpoint").exists()  # it was waited for
+    assert stage.one("scancel") == ["--signal=TERM", "123456"]
     assert [call["args"] for call in stage.calls("scontrol")] == ([["requeue", "123456"]] if requeued else [])
+
+
+def test_a_training_that_slurm_ended_with_a_checkpoint_is_requeued(stage):
+    """Before preemption Slurm sends TERM to the training alone."""
+    stage.stand_in("srun", "sys.exit(143)")
+    copy, variables = submitted(stage)
+    process = stage.start(copy, "b.py", "w", **variables)
+    process.communicate(timeout=30)
+    assert process.returncode == 143 and stage.one("scontrol") == ["requeue", "123456"]
 
 
 def test_a_training_that_failed_by_itself_is_not_requeued(stage):
