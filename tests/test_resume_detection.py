@@ -12,7 +12,9 @@ pytest.importorskip("detectron2")
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import DefaultTrainer
-from tiny_training import make_dataset, tiny_cfg, train
+from detectron2.utils.env import seed_all_rng
+from tiny_training import make_dataset, tiny_cfg, tiny_lazy_cfg, train
+from tools_in_process import tool
 
 from ffc_dense.detection.data_stream import ContinuedSampler
 from ffc_dense.detection.training import ReliableTrainer
@@ -66,6 +68,19 @@ def test_a_resumed_training_equals_the_uninterrupted_one_bit_for_bit(uninterrupt
     assert not differences(a, loaded(tmp_path))
     assert a["trainer"]["iteration"] == 9 and len(a["trainer"]["_trainer"]["optimizer"]["state"]) > 100
     assert len(a["trainer"]["hooks"]["LRScheduler"]) > 0  # the comparison saw optimizer and schedule
+
+
+def test_a_resumed_training_of_a_lazy_config_equals_the_uninterrupted_one_bit_for_bit(dataset, tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    for out, resume in ((whole, False), (resumed, True)):
+        out.mkdir()
+        if resume:
+            shutil.copy(whole / "model_0000003.pth", out)
+            (out / "last_checkpoint").write_text("model_0000003.pth")
+        seed_all_rng(3)
+        tool("lazyconfig_train_net").train(tiny_lazy_cfg(out, dataset), resume)
+    assert (resumed / "model_0000007.pth").exists()
+    assert not differences(loaded(whole), loaded(resumed))
 
 
 def test_an_uninterrupted_training_has_the_weights_of_detectron2s_trainer(uninterrupted, dataset, tmp_path):

@@ -2,13 +2,19 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from detectron2 import model_zoo
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.config import LazyCall as L
+from detectron2.data import DatasetCatalog, build_detection_train_loader
 from detectron2.data.datasets import register_coco_instances
+from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
+from omegaconf import DictConfig, OmegaConf
 from small_detector import small_cfg
+from torch import nn
 
 from ffc_dense.detection.training import ReliableTrainer
 from ffc_dense.minidata import make_mini_coco
@@ -45,3 +51,22 @@ def train(cfg: CfgNode, resume: bool = False, kind: type[ReliableTrainer] = Reli
     trainer.resume_or_load(resume)
     trainer.train()
     return trainer
+
+
+def tiny_lazy_cfg(out: Path, dataset: str, **train) -> DictConfig:
+    """As :func:`tiny_cfg`, as a LazyConfig."""
+    cfg = OmegaConf.create({"train": model_zoo.get_config("common/train.py").train})
+    cfg.train.update({"output_dir": str(out), "device": "cpu", "init_checkpoint": "", "seed": 3, "max_iter": 10})
+    cfg.train.update({"checkpointer": {"period": 4, "max_to_keep": 100}, "eval_period": 0, **train})
+    cfg.model, cfg.dataloader = L(tiny_model)(), {"train": L(tiny_loader)(dataset=dataset)}
+    cfg.optimizer = model_zoo.get_config("common/optim.py").SGD
+    cfg.lr_multiplier = model_zoo.get_config("common/coco_schedule.py").lr_multiplier_1x
+    return cfg
+
+
+def tiny_model() -> nn.Module:
+    return build_model(tiny_cfg(Path()))
+
+
+def tiny_loader(dataset: str) -> Iterable:
+    return build_detection_train_loader(tiny_cfg(Path(), "DATASETS.TRAIN", [dataset]))
