@@ -52,7 +52,13 @@ def test_the_kernel_votes_as_the_plain_vote(literal, tmp_path):
     integers = torch.randint(3, (7, 1, 3, 6, 7)).float()
     huge = torch.randn(3, 1, 4, 5, 6) * 1e30
     special = [(tied, (8, 9), False), (equal, (8, 9), True), (integers, (6, 7), False), (huge, (5, 6), True)]
-    results = fused([*random, *half, *special], tmp_path)
+    counted = [(*case, True) for case in (random[0], random[2], random[6])]
+    *results, first, second, third = fused([*random, *half, *special, *counted], tmp_path)
+    for (outputs, size, align_corners, _), (found, agreement) in zip(counted, (first, second, third), strict=True):
+        expected = torch.empty_like(agreement)
+        torch.testing.assert_close(found, vote_upsampled(outputs, size, align_corners, expected), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(agreement, expected)
+        assert len(expected.unique()) > 2
 
     for (outputs, size, align_corners), found in zip(random, results, strict=False):
         expected = vote_upsampled(outputs, size, align_corners)
