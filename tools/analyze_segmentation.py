@@ -9,7 +9,10 @@ from mmengine.runner import Runner
 
 from ffc_dense.commands import reading_input
 from ffc_dense.errors import UserError
-from ffc_dense.segmentation import analysis  # noqa: F401  (registers the loop, with the heads and the metrics)
+from ffc_dense.segmentation import (
+    analysis,  # noqa: F401  (registers the loop, with the heads and the metrics)
+    safe_loading,  # noqa: F401  (mmengine runs nothing in yaml configs)
+)
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
 from ffc_dense.segmentation.config_checks import check_config, check_folders
 from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options, in_a_loop

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
 from detectron2.utils.logger import setup_logger
 
-from ffc_dense.detection import add_ffc_config
+from ffc_dense.detection import SafeCheckpointer, add_ffc_config
+from ffc_dense.detection.data_files import merge_config_file
 
 BLUE, VERMILLION = "#0072B2", "#D55E00"  # of Okabe and Ito's colour-blind-safe palette
 MIN_SCORE = 0.3  # boxes below it are not drawn
@@ -22,9 +22,9 @@ def load(folder: Path):
     """The trained model of a run, in eval mode on the CPU, and its config."""
     cfg = get_cfg()
     add_ffc_config(cfg)
-    cfg.merge_from_file(str(folder / "config.yaml"))
+    merge_config_file(cfg, str(folder / "config.yaml"))
     model = build_model(cfg)
-    DetectionCheckpointer(model).load(str(folder / "model_final.pth"))
+    SafeCheckpointer(model).load(str(folder / "model_final.pth"))
     return model.eval(), cfg
 
 

@@ -23,7 +23,7 @@ from mmengine.config import Config, DictAction
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.demo.files import collect
 from ffc_dense.demo.run import run
-from ffc_dense.segmentation import Segmentor
+from ffc_dense.segmentation import Segmentor, safe_loading  # noqa: F401  (mmengine runs nothing in yaml configs)
 from ffc_dense.segmentation.config_checks import check_config
 from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options
 from ffc_dense.segmentation.map_files import maps_of, write_maps

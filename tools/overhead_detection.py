@@ -11,6 +11,7 @@ from overhead_model import Classifier, Count, record_inputs
 from torch import nn
 
 from ffc_dense.detection import add_ffc_config
+from ffc_dense.detection.data_files import merge_config_file
 
 
 def resolved(path: str) -> tuple[str, str]:
@@ -33,7 +34,7 @@ def load(path: str):
     """
     cfg = get_cfg()
     add_ffc_config(cfg)
-    cfg.merge_from_file(path)
+    merge_config_file(cfg, path)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.RPN.NMS_THRESH = 1.0

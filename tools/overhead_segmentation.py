@@ -12,7 +12,7 @@ from mmseg.utils import register_all_modules
 from overhead_model import Classifier, Count, record_inputs
 from torch import nn
 
-import ffc_dense.segmentation  # noqa: F401  (registers the heads)
+import ffc_dense.segmentation.safe_loading  # noqa: F401  (registers the heads; mmengine runs nothing that it reads)
 
 
 def resolved(path: str) -> tuple[str, str]:

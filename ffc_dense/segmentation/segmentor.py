@@ -62,7 +62,12 @@ class Segmentor:
         reduce: str | None = None,
         opinions: bool = False,
     ):
-        config = Config.fromfile(config) if isinstance(config, str | Path) else copy.deepcopy(config)
+        if isinstance(config, str | Path):
+            from . import safe_loading  # noqa: F401  (mmengine's readers run nothing in a yaml config from now on)
+
+            config = Config.fromfile(config)
+        else:
+            config = copy.deepcopy(config)
         if opinions:
             config.model = with_opinions(config.model)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
