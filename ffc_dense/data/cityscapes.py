@@ -67,18 +67,19 @@ def check_cityscapes(
         report.note(f"{split}: {len(files.images):,} images, {len(stems):,} of them with labelTrainIds")
         step = max(1, len(stems) // sample) if fast and sample else 1
         tasks = [
-            _task(root, split, stem, files, num_classes, pixels=index % step == 0) for index, stem in enumerate(stems)
+            _task(root, split, stem, files, num_classes, index % step == 0, not fast)
+            for index, stem in enumerate(stems)
         ]
         for faults in over_files(check_pair, tasks, workers or default_workers(), f"{split} images", progress):
             for kind, file, message, remedy in faults:
                 report.add(kind, file, message, remedy)
 
 
-def _task(root, split, stem, files, num_classes, pixels):
+def _task(root, split, stem, files, num_classes, pixels, decode):
     image, label = root / IMAGES / split / stem, root / LABELS / split / stem
     label_ids = f"{label}{LABEL_IDS}" if stem in files.labels[LABEL_IDS] else ""
     remake = REMAKE if stem in files.labels[POLYGONS] else FETCH_LABEL
-    return PairTask(f"{image}{IMAGE_SUFFIX}", f"{label}{TRAIN_IDS}", label_ids, num_classes, pixels, remake)
+    return PairTask(f"{image}{IMAGE_SUFFIX}", f"{label}{TRAIN_IDS}", label_ids, num_classes, pixels, remake, decode)
 
 
 def _folders(root: Path, split: str, report: Report) -> bool:

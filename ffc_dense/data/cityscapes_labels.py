@@ -22,7 +22,10 @@ FETCH_LABEL = "copy the file again, or unpack gtFine_trainvaltest.zip again"
 
 @dataclass(frozen=True)
 class PairTask:
-    """Files of one image. label_ids: '' if there is none. pixels: read all pixels, not the headers alone."""
+    """Files of one image. label_ids: '' if there is none.
+
+    pixels: read the pixels of the labels, not the headers alone. decode: read those of the image too.
+    """
 
     image: str
     label: str
@@ -30,6 +33,7 @@ class PairTask:
     num_classes: int
     pixels: bool
     remake: str  # the remedy for a wrong label
+    decode: bool = True
 
 
 Faults = list[tuple[str, str, str, str]]  # kind, path, message, remedy
@@ -39,7 +43,7 @@ def check_pair(task: PairTask) -> Faults:
     """The faults of an image and its label."""
     faults: Faults = []
     try:
-        image_size = read_size(task.image, task.pixels)[:2]
+        image_size = read_size(task.image, task.decode)[:2]
     except UnreadableError as error:
         faults.append(("unreadable", task.image, str(error), FETCH_IMAGE))
         image_size = None
@@ -60,7 +64,12 @@ def check_pair(task: PairTask) -> Faults:
 
 
 def _values(task: PairTask, label: np.ndarray) -> Faults:
-    values, pixels = np.unique(label, return_counts=True)
+    if label.dtype == np.uint8:
+        counts = np.bincount(label.ravel(), minlength=256)
+        values = counts.nonzero()[0]
+        pixels = counts[values]
+    else:
+        values, pixels = np.unique(label, return_counts=True)
     wrong = [(int(value), int(count)) for value, count in zip(values, pixels, strict=True)
              if not 0 <= value < task.num_classes and value != IGNORED]
     ids, faults = None, []

@@ -63,7 +63,9 @@ def read_size(path: str, decode: bool) -> tuple[int, int, int]:
         with warnings.catch_warnings(), _open(path) as image:
             if decode or not _ends_well(path, image.format):
                 image.load()
-            orientation = image.getexif().get(ORIENTATION, 1)
+            # Of a PNG, Pillow decodes all pixels to look for EXIF data behind them.
+            before_pixels = image.format != "PNG" or "exif" in image.info
+            orientation = image.getexif().get(ORIENTATION, 1) if decode or before_pixels else 1
             width, height = image.size
     except DAMAGED as error:
         raise UnreadableError(_reason(path, error)) from error
