@@ -173,24 +173,35 @@ def test_sigterm_in_the_last_iteration_changes_nothing(cfg, tmp_path):
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
 
 
-def on_one_of_two_ranks(tmp_path, fault):
-    command = [sys.executable, HERE / "workers" / "faults_on_one_rank.py", tmp_path, fault]
+def on_one_of_two_ranks(tmp_path, *faults):
+    """The exit code, how each training ended on both ranks, and what was printed to stderr."""
+    command = [sys.executable, HERE / "workers" / "faults_on_one_rank.py", tmp_path, *faults]
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore", CUDA_VISIBLE_DEVICES="-1")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
-    ends = [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)]
+    ends = {fault: [(tmp_path / fault / f"rank{rank}").read_text() for rank in (0, 1)] for fault in faults}
     return done.returncode, ends, done.stderr
 
 
-def test_a_loss_that_is_not_finite_on_one_rank_stops_both_with_the_same_message(tmp_path):
-    code, ends, stderr = on_one_of_two_ranks(tmp_path, "nan")
-    assert ends[0] == ends[1] and ends[0].startswith("NonFiniteLoss: iteration 3: loss_box_reg is nan on rank 1.")
-    assert code == 3 and "faults_on_one_rank.py: error: iteration 3: loss_box_reg is nan" in stderr
+def check_sigterm(folder, ends):
+    assert ends == ["SystemExit: 143", "SystemExit: 143"]
+    last = (folder / "last_checkpoint").read_text()
+    assert is_whole(folder / last) and 3 <= int(last[6:13]) < 12
+    assert [path.name for path in folder.glob("*.pth")] == [last]
 
 
-@pytest.mark.parametrize("fault", ["sigterm-parent", pytest.param("sigterm", marks=pytest.mark.slow)])
-def test_sigterm_to_one_process_ends_all_ranks_with_one_checkpoint(tmp_path, fault):
-    code, ends, _ = on_one_of_two_ranks(tmp_path, fault)
-    assert code == 143 and ends == ["SystemExit: 143", "SystemExit: 143"]
-    last = (tmp_path / "last_checkpoint").read_text()
-    assert is_whole(tmp_path / last) and 3 <= int(last[6:13]) < 12
-    assert [path.name for path in tmp_path.glob("*.pth")] == [last]
+def test_a_fault_of_one_rank_ends_both_in_the_same_way(tmp_path):
+    """A loss that is not finite; then SIGTERM to the process that waits for the ranks."""
+    code, ends, _ = on_one_of_two_ranks(tmp_path, "nan", "sigterm-parent")
+    first, second = ends["nan"]
+    assert first == second and first.startswith("NonFiniteLoss: iteration 3: loss_box_reg is nan on rank 1.")
+    assert code == 143
+    check_sigterm(tmp_path / "sigterm-parent", ends["sigterm-parent"])
+
+
+@pytest.mark.slow
+def test_exit_codes_of_a_fault_of_one_rank_are_those_of_the_job(tmp_path):
+    code, _, stderr = on_one_of_two_ranks(tmp_path / "a", "nan")
+    assert code == 3 and "faults_on_one_rank.py: error: iteration 3: loss_box_reg is nan on rank 1" in stderr
+    code, ends, _ = on_one_of_two_ranks(tmp_path / "b", "sigterm")
+    assert code == 143
+    check_sigterm(tmp_path / "b" / "sigterm", ends["sigterm"])
