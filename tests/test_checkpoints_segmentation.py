@@ -51,7 +51,7 @@ def assert_equal(first, second, where=""):
         assert first == second, where
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_training_killed_at_random_moments_resumes_and_loses_at_most_one_interval(folder, kills):
     out = folder / f"killed {kills}"
     done = subprocess.run(
@@ -187,7 +187,7 @@ def saved(folder: Path, out: str, iteration: int) -> dict:
     }
 
 
-@pytest.mark.parametrize("seed", [1, None])
+@pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_resumed_equals_uninterrupted_bit_for_bit(folder, seed, monkeypatch):
     """Random crops, dropout, AdamW, BatchNorm and a validation in between; also without a seed in the config."""
     # Every iteration is saved: the uninterrupted run is the one whose checkpoint the other starts from.
