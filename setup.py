@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ffc_dense", "ffc_dense.*"]),
-    package_data={"ffc_dense.minidata": ["LICENCES.md"]},
+    package_data={"ffc_dense.minidata": ["LICENCES.md"], "ffc_dense.report": ["assets/*"]},
     install_requires=["torch>=2.0"],
     extras_require={
         # detectron2 itself is on no package index: the README gives the pip command that builds it from source.

@@ -57,4 +57,5 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
             key = metric.replace("IoU.", "class.") if metric != "mIoU" else metric
             scores.setdefault(name, {})[key] = None if math.isnan(value) else float(value)
     about = {"framework": "mmseg", "dataset": cfg.test_dataloader.dataset.type, "decision": DECISION}
-    return about | {"classes": loop.class_names} | loop.analysis.report("mIoU", scores)
+    about |= {"classes": loop.class_names, "palette": loop.dataloader.dataset.metainfo.get("palette")}
+    return about | loop.analysis.report("mIoU", scores)

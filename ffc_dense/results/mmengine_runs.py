@@ -59,11 +59,10 @@ def read(folder: Path) -> Run:
     """
     commands = trainings(folder)
     name = _name(folder, commands[-1])
+    commands = since_last_start(commands, folder / f"{name}.py")
     paths = [training.config or folder / f"{name}.py" for training in commands]
     configs = [read_dumped_config(path) for path in paths]
-    # What was trained before a new start in the same folder is no part of the run.
-    start = max((i for i, cfg in enumerate(configs) if not cfg.get("resume")), default=0)
-    commands, first, last = commands[start:], configs[start], configs[-1]
+    first, last = configs[0], configs[-1]
     try:
         max_iterations = last["train_cfg"]["max_iters"]
         head = last["model"]["decode_head"]
@@ -80,6 +79,16 @@ def read(folder: Path) -> Run:
     if run.finished and tested and tested[-1].get("step", -1) >= max_iterations:
         run.add_scores(reduction, tested[-1], commands[-1].log)
     return run
+
+
+def since_last_start(commands: list[Training], fallback: Path) -> list[Training]:
+    """Without those before a new start in the same folder, which are no part of the run.
+
+    Args:
+        fallback: the config of a command that dumped none.
+    """
+    configs = [read_dumped_config(training.config or fallback) for training in commands]
+    return commands[max((i for i, cfg in enumerate(configs) if not cfg.get("resume")), default=0) :]
 
 
 def is_test(path: Path) -> bool:

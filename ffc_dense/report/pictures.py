@@ -1,0 +1,76 @@
+"""Pictures as data URIs, small enough for a page."""
+
+import base64
+import io
+import warnings
+from pathlib import Path
+
+from ..errors import UserError
+
+LONGEST = 640  # pixels: the longer side of a photograph
+QUALITY = 82  # of JPEG
+
+
+def pillow():
+    """PIL.Image.
+
+    Raises:
+        UserError: Pillow is missing.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UserError("the gallery needs Pillow; run: pip install 'ffc_dense[diagnosis]'") from error
+    return Image
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def png_file(path: Path) -> str | None:
+    """A PNG file as it is; None if it is not there or no PNG."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return data_uri(content, "png") if content.startswith(b"\x89PNG\r\n\x1a\n") else None
+
+
+def photograph(name: str | None, near: Path) -> str | None:
+    """An image file as a JPEG of at most ``LONGEST`` pixels a side; None if it cannot be read.
+
+    Args:
+        name: its path; a relative one is tried from the working folder, then from the folders above ``near``.
+    """
+    Image = pillow()
+    from PIL import ImageOps
+
+    places = [start / name for start in (Path(), *near.resolve().parents)] if name else []
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return None
+    try:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return None
+    image.thumbnail((LONGEST, LONGEST))
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=QUALITY)
+    return data_uri(written.getvalue(), "jpeg")
+
+
+def indexed(labels, colours: list[tuple[int, int, int]]) -> str:
+    """A uint8 array (H, W) of indices as a PNG; an index without a colour is transparent."""
+    Image = pillow()
+    image = Image.fromarray(labels).convert("L")
+    flat = [value for colour in colours[:255] for value in colour]
+    image = image.convert("P")
+    image.frombytes(labels.tobytes())
+    image.putpalette(flat + [0] * (768 - len(flat)))
+    alpha = bytes([255] * len(colours[:255]) + [0] * (256 - len(colours[:255])))
+    written = io.BytesIO()
+    image.save(written, "PNG", transparency=alpha, optimize=True)
+    return data_uri(written.getvalue(), "png")
