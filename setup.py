@@ -35,7 +35,8 @@ setup(
         "diagnosis": diagnosis,
         "safetensors": ["safetensors"],
         "dev": minidata + evaluation + export + diagnosis + [
-            "cityscapesscripts", "hypothesis", "pytest", "pytest-cov", "ruff", "safetensors", "scipy", "torchvision",
+            "cityscapesscripts", "hypothesis", "pytest", "pytest-cov", "pytest-xdist", "ruff", "safetensors", "scipy",
+            "torchvision",
         ],
     },
     classifiers=[
