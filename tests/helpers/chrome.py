@@ -24,7 +24,8 @@ class Chrome:
         self.driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        port = next(line.rsplit(" ", 1)[1].strip(" .\n") for line in self.driver.stdout if "successfully on port" in line)
+        told = next(line for line in self.driver.stdout if "successfully on port" in line)
+        port = told.rsplit(" ", 1)[1].strip(" .\n")
         self.address = f"http://127.0.0.1:{port}"
         options = {"binary": shutil.which("chromium"), "args": [*FLAGS, f"--user-data-dir={profile}"]}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
