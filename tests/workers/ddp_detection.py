@@ -1,4 +1,9 @@
-"""One rank of a gloo DDP training of FFC Faster R-CNN; run by torch.distributed.run. Rank 1 never has a proposal."""
+"""One rank of a gloo DDP training of FFC Faster R-CNN; run by torch.distributed.run.
+
+    ddp_detection.py CONFIG OUT STEPS CASE
+
+Rank 1 has images without objects throughout (CASE ``no_objects``), or besides never a proposal (``no_proposals``).
+"""
 
 import sys
 from pathlib import Path
@@ -13,10 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ffc_dense.detection import add_ffc_config
 
-STEPS = 6
 
-
-def main(config: str, out: str) -> None:
+def main(config: str, out: str, steps: str, case: str) -> None:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     torch.set_num_threads(1)
@@ -24,21 +27,23 @@ def main(config: str, out: str) -> None:
     add_ffc_config(cfg)
     cfg.merge_from_file(config)
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 32])
-    if rank == 1:
+    cfg.merge_from_list(["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 32])
+    if rank == 1 and case == "no_proposals":
         cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = 0
     torch.manual_seed(0)
     model = DistributedDataParallel(build_model(cfg), find_unused_parameters=False, broadcast_buffers=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     torch.manual_seed(rank)
-    proposals = []
+    counts = dict(proposals=[], objects=[])
     model.module.roi_heads.box_predictor.register_forward_hook(
-        lambda module, inputs, output: proposals.append(len(output[0]))
+        lambda module, inputs, output: counts["proposals"].append(len(output[0]))
     )
-    for _ in range(STEPS):
+    for _ in range(int(steps)):
         instances = Instances((64, 64))
         boxes = torch.tensor([[4.0, 4, 30, 30]]) if rank == 0 else torch.zeros(0, 4)
         instances.gt_boxes = Boxes(boxes)
         instances.gt_classes = torch.full((len(boxes),), 3)
+        counts["objects"].append(len(boxes))
         with EventStorage():
             losses = model([{"image": torch.rand(3, 64, 64) * 255, "instances": instances}])
         optimizer.zero_grad()
@@ -46,7 +51,7 @@ def main(config: str, out: str) -> None:
         optimizer.step()
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     filters = [p.grad.abs().sum().item() for name, p in model.named_parameters() if "filters" in name]
-    torch.save({"weights": weights, "filters": filters, "proposals": proposals}, Path(out) / f"{rank}.pth")
+    torch.save({"weights": weights, "filters": filters, **counts}, Path(out) / f"{rank}.pth")
     dist.destroy_process_group()
 
 
