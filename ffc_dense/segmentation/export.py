@@ -43,15 +43,20 @@ class ExportableSegmentor(nn.Module):
                 f"model.test_cfg.mode is {mode!r}: a graph holds one forward pass, not the loop over windows. Export "
                 "with --cfg-options model.test_cfg.mode=whole and cut the windows outside"
             )
-        self.model = exportable_pools(deepcopy(model)).eval()
+        self.model = exportable_pools(deepcopy(model))
+        self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) normalised -> scores (N, K, H, W) and labels (N, 1, H, W) int64."""
         size = tuple(image.shape[2:])
         scores = self.model.encode_decode(image, [dict(ori_shape=size, img_shape=size, pad_shape=size)])
+        return scores, self.labels(scores)
+
+    def labels(self, scores: Tensor) -> Tensor:
+        """(N, K, H, W) -> (N, 1, H, W) int64, as mmseg's ``postprocess_result`` decides."""
         if scores.shape[1] == 1:
-            return scores, (scores.sigmoid() > last_head(self.model).threshold).long()
-        return scores, scores.argmax(1, keepdim=True)
+            return (scores.sigmoid() > last_head(self.model).threshold).long()
+        return scores.argmax(1, keepdim=True)
 
 
 @contextmanager

@@ -1,0 +1,102 @@
+#!/usr/bin/env python
+"""Write a trained detector or segmentor to a file that runs without the framework, and check that file.
+
+    python tools/export_model.py CONFIG.yaml model_final.pth --format onnx --output detector.onnx    # detectron2
+    python tools/export_model.py CONFIG.py iter_400.pth --format onnx --output segmentor.onnx        # mmseg
+
+Formats: onnx; torch_export (.pt2 of torch.export); torchscript (a trace). The file is then loaded, ONNX in
+onnxruntime, and run on images of other sizes (segmentors: and batches) than the one it was recorded with. If it
+answers otherwise than the framework, it is removed and the exit code is 2. Inputs, outputs and limits: docs/EXPORT.md.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from analyze_outputs import LAZY
+
+from ffc_dense.commands import add_debug_argument, reading_input, reporting
+from ffc_dense.errors import UserError
+
+FORMATS = ("onnx", "torch_export", "torchscript")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s CONFIG CHECKPOINT --format FORMAT --output FILE [--reduce NAME] [--opset N] [--debug] "
+              "[--cfg-options KEY=VALUE ... | KEY VALUE ...]",
+    )  # fmt: skip
+    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml or mmseg's .py, as it was trained with")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
+    parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ... outM; the config's own by default")
+    parser.add_argument("--opset", type=int, default=20, metavar="N", help="of ONNX, 18 to 20; default 20")
+    add_debug_argument(parser)
+    return parser.parse_intermixed_args(argv)
+
+
+def framework_of(args: argparse.Namespace) -> str:
+    """'detectron2' or 'mmseg', by the config. Raises a UserError for arguments that cannot be meant."""
+    config = Path(args.config)
+    for path, what in ((config, "config"), (Path(args.checkpoint.split("?sha256=")[0]), "checkpoint")):
+        if not path.is_file():
+            raise UserError(f"the {what} {path} is not a file")
+    if not 18 <= args.opset <= 20:
+        raise UserError(f"--opset: expected 18 to 20, got {args.opset}")
+    if not Path(args.output).absolute().parent.is_dir():
+        raise UserError(f"--output: the folder {Path(args.output).absolute().parent} does not exist")
+    if config.suffix in (".yaml", ".yml"):
+        if args.cfg_options:
+            raise UserError(f"--cfg-options are for mmseg, {config} is detectron2's: write KEY VALUE instead")
+        return "detectron2"
+    if config.suffix != ".py":
+        raise UserError(f"{config}: expected detectron2's .yaml or mmseg's .py")
+    if LAZY.search(config.read_text(errors="replace")):
+        raise UserError(f"{config} is a detectron2 LazyConfig: name its yaml twin, which has the same parameter names")
+    if args.overrides:
+        raise UserError(f"{' '.join(args.overrides)}: {config} is mmseg's, write --cfg-options KEY=VALUE instead")
+    return "mmseg"
+
+
+def export(args: argparse.Namespace) -> None:
+    framework = framework_of(args)
+    with redirect_stdout(sys.stderr):  # the frameworks and the exporters log there
+        if framework == "detectron2":
+            import export_detection as side
+        else:
+            import export_segmentation as side
+        from ffc_dense.export.checking import verify
+        from ffc_dense.export.recording import load, write
+
+        with reading_input(lambda error: str(error) if isinstance(error, ValueError) else None):
+            model = side.load(args.config, args.checkpoint, args.overrides or args.cfg_options, args.reduce)
+        # Under its name only once it is checked: nobody finds a file that answers wrongly.
+        unchecked = f"{args.output}.unchecked.pt2"  # torch.export warns of other suffixes
+        try:
+            write(model, unchecked, args.format, args.opset)
+            agreement = verify(model.reference, load(unchecked, args.format), side.inputs(), side.compare)
+            if not agreement.passes:
+                raise UserError(f"{args.output} was not written, it does not answer as the model: {agreement}")
+            os.replace(unchecked, args.output)
+        finally:
+            Path(unchecked).unlink(missing_ok=True)
+    print(f"{args.output}: {args.format}, {', '.join(f'{key} {value}' for key, value in model.about.items())}")
+    for name in (*model.inputs, *model.outputs):
+        print(f"  {name}: any {', '.join(model.dynamic[name].values())}")
+    print(f"checked on other sizes, {agreement}")
+
+
+def command(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with reporting("export_model.py", args.debug):
+        export(args)
+
+
+if __name__ == "__main__":
+    command()
