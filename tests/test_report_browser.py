@@ -84,8 +84,8 @@ def test_the_large_view_opens_zooms_and_closes_by_the_keyboard(chrome, page):
     assert chrome.run(TITLE) == "image2.jpg (3 of 3)"
     chrome.press("Escape")
     chrome.until("return !document.getElementById('viewer').open")
-    focus = "return document.activeElement.getAttribute('aria-label')"
-    assert chrome.until(focus) == "Enlarge image2.jpg"
+    # The image that was shown last, once the event of closing has come.
+    assert chrome.until("return document.activeElement.getAttribute('aria-label') === 'Enlarge image2.jpg'")
 
 
 def test_a_click_opens_the_large_view_with_its_pictures(chrome, page):
