@@ -1,0 +1,105 @@
+"""The figure of one box or region: the image, then the map of each output over it."""
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .maps import Explained
+
+OUTLINE = "#D55E00"  # Okabe-Ito
+COLOURS = "viridis"  # even steps of lightness, for every kind of colour vision
+OPACITY = 0.62
+HEIGHT = 2.3  # inches, of a panel
+NARROWEST, WIDEST = 1.75, 4.6  # inches: the titles must fit, a row of panoramas must too
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        region: (H, W) bool, outlined.
+        window: (left, top, right, bottom) in pixels, what the maps' panels show.
+        title: of the image's panel.
+        outputs: with their maps already on the image, (H, W).
+        names: of the classes, by label.
+        note: a line under the panels.
+    """
+
+    image: np.ndarray
+    region: np.ndarray
+    window: tuple[int, int, int, int]
+    title: str
+    outputs: list[Explained]
+    names: list[str]
+    note: str
+
+
+def scaled(map_: np.ndarray) -> np.ndarray:
+    """A map divided by its maximum; an empty map stays empty."""
+    top = float(map_.max()) if map_.size else 0.0
+    return map_ / top if top > 0 else np.zeros_like(map_)
+
+
+def draw(picture: Picture) -> bytes:
+    """The PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    left, top, right, bottom = picture.window
+    height, width = picture.image.shape[:2]
+    shapes = [(width, height)] + [(right - left, bottom - top)] * len(picture.outputs)
+    panels = [float(np.clip(HEIGHT * w / h, NARROWEST, WIDEST)) for w, h in shapes]
+    columns = len(panels) if sum(panels) <= 16 else 3
+    rows = -(-len(panels) // columns)
+    widths = panels if rows == 1 else [max(panels)] * columns
+    figure, axes = plt.subplots(
+        rows, columns, squeeze=False, layout="constrained", width_ratios=widths,
+        figsize=(sum(widths) + 0.25 * columns + 0.9, (HEIGHT + 0.75) * rows + 0.3),
+    )  # fmt: skip
+    for axis in axes.flat:
+        axis.set_axis_off()
+    first, *others = axes.flat[: len(panels)]
+    first.imshow(picture.image)
+    first.set_title(picture.title, fontsize=9)
+    _outline(first, picture.region)
+    grey = cv2.cvtColor(picture.image, cv2.COLOR_RGB2GRAY)
+    drawn = None
+    for axis, each in zip(others, picture.outputs, strict=True):
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=255)
+        drawn = axis.imshow(scaled(each.map), cmap=COLOURS, vmin=0, vmax=1, alpha=OPACITY)
+        _outline(axis, picture.region)
+        axis.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
+        axis.set_title(_title(each, picture.names), fontsize=9)
+        if not each.map.any():
+            axis.text(0.5, 0.04, "map is zero", transform=axis.transAxes, ha="center", fontsize=8, color="black",
+                      bbox=dict(facecolor="white", edgecolor="none", pad=1.5))  # fmt: skip
+    if drawn is not None:
+        bar = figure.colorbar(drawn, ax=axes, shrink=0.75, ticks=(0, 0.5, 1), pad=0.01)
+        bar.set_label("Grad-CAM, share of the map's maximum", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+    figure.supxlabel(picture.note, fontsize=8)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    plt.close(figure)
+    return content.getvalue()
+
+
+def _title(each: Explained, names: list[str]) -> str:
+    lines = [f"Out{each.output}: {names[each.label]} {100 * each.confidence:.0f} %"]
+    if each.target != each.label:
+        lines.append(f"map of: {names[each.target]}")
+    lines.append(f"{each.units:.0f} of {each.of_units} units active")
+    return "\n".join(lines)
+
+
+def _outline(axis, region: np.ndarray) -> None:
+    padded = np.pad(region, 1).astype(float)  # a region at the border has an outline there too
+    if padded.any():
+        axis.contour(np.arange(-1, region.shape[1] + 1), np.arange(-1, region.shape[0] + 1), padded, levels=[0.5],
+                     colors=OUTLINE, linewidths=1.3)  # fmt: skip
