@@ -78,6 +78,11 @@ def count_and_elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tu
         group = max(1, GROUP_ELEMENTS * torch.get_num_threads() // max(1, outputs[0].numel()))
     ballots = [_ballot(logits, class_dim, finite) for logits in outputs.detach().split(group)]
     labels, confidences = map(torch.cat, zip(*ballots, strict=True))
+    return count_ballots(labels, confidences)
+
+
+def count_ballots(labels: Tensor, confidences: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`count_and_elect` for ballots that are known: integer labels and confidences in [0, 1], both (M, ...)."""
     votes = torch.zeros_like(labels, dtype=torch.uint8 if len(labels) < 256 else torch.int64)
     for label in labels:
         votes += labels == label

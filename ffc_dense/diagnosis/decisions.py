@@ -6,7 +6,7 @@ Shape shorthand: P decisions (boxes or pixels), M outputs. Labels are integers; 
 import torch
 from torch import Tensor
 
-from ..voting import first_maximum
+from ..voting import count_ballots
 from .calibration import BINS, Calibration
 
 NONE = -1
@@ -100,8 +100,7 @@ class Election:
 
 def winning_output(labels: Tensor, confidences: Tensor) -> Tensor:
     """The winner by the rules of :func:`ffc_dense.vote`, from labels and confidences (M, P) alone: int64 (P,)."""
-    votes = torch.stack([(labels == label).sum(0, dtype=torch.int16) for label in labels])
-    return first_maximum(torch.sub(confidences, votes.amax(0) - votes, alpha=2), 0)[2].long()
+    return count_ballots(labels, confidences)[0]
 
 
 def _share(count: float, total: int) -> float | None:

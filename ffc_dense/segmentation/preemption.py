@@ -1,10 +1,8 @@
 """SIGTERM, as a cluster sends it before it takes the machine: a checkpoint, then the end."""
 
 import functools
-import os
 import signal
 import threading
-from collections.abc import Callable
 
 import torch
 from mmengine.dist import all_reduce, barrier
@@ -12,7 +10,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-EXIT_CODE = 128 + signal.SIGTERM  # 143
+from ..preemption import EXIT_CODE, outlive_others_signals
 
 
 @HOOKS.register_module()
@@ -50,7 +48,7 @@ class PreemptionHook(Hook):
         self._told = False
         self._handler_before = signal.signal(signal.SIGTERM, self._on_signal)
         loader = runner.train_dataloader
-        loader.worker_init_fn = functools.partial(_outlive_others_signals, loader.worker_init_fn)
+        loader.worker_init_fn = functools.partial(outlive_others_signals, loader.worker_init_fn)
 
     def after_train(self, runner: Runner) -> None:
         if self._handler_before is not None:
@@ -83,21 +81,3 @@ class PreemptionHook(Hook):
 
 def _validates_after(runner: Runner, done: int) -> bool:
     return runner.val_loop is not None and done >= runner.val_begin and done % runner.val_interval == 0
-
-
-def _outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """Start a data loader's worker that ends on SIGTERM from its parent alone.
-
-    Otherwise a SIGTERM to all processes of a job ends the workers, and the training with them, before its checkpoint.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    parent = os.getppid()
-
-    def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-            pass
-        os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()
-    if init_fn is not None:
-        init_fn(worker_id)

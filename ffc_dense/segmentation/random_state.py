@@ -1,43 +1,20 @@
 """The state of the random number generators, so that a resumed training draws what the uninterrupted one drew."""
 
-import random
-
-import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..random_state import random_state, set_random_state
+
 KEY = "random_state"  # in a checkpoint's meta: one dict for each process
-
-
-def capture() -> dict:
-    """The state of Python's, NumPy's and PyTorch's global generators, as tensors and plain values."""
-    name, numbers, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(numbers.astype(np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def restore(state: dict) -> None:
-    """Put back what :func:`capture` returned; its tensors may have moved to another device since."""
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    name, numbers, *rest = state["numpy"]
-    np.random.set_state((name, numbers.cpu().numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 def gather(runner: Runner) -> list[dict]:
     """The states of all processes, by rank, each with the seed of its training sampler. All processes call it."""
     sampler = runner.train_dataloader.sampler
-    return all_gather_object({**capture(), "sampler_seed": getattr(sampler, "seed", None)})
+    return all_gather_object({**random_state(), "sampler_seed": getattr(sampler, "seed", None)})
 
 
 @HOOKS.register_module()
@@ -80,13 +57,13 @@ class RandomStateHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         if self._saved is not None:
-            restore(self._saved[get_rank()])
+            set_random_state(self._saved[get_rank()])
             self._saved = None
 
     def before_val(self, runner: Runner) -> None:
-        self._before_validation = capture()
+        self._before_validation = random_state()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         if self._before_validation is not None:
-            restore(self._before_validation)
+            set_random_state(self._before_validation)
             self._before_validation = None
