@@ -102,8 +102,11 @@ def test_demo_ends_with_table_and_pictures_and_keeps_what_is_done(tmp_path):
         assert name in out
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 500
+    page = (tmp_path / "report.html").read_text()
+    assert f"report: {os.path.relpath(tmp_path / 'report.html', ROOT)}" in out
+    assert page.count("<section") == 2 and page.count('class="plots"') == 2 and "Not analysed yet" not in page
     assert out.strip().splitlines()[-1].startswith("One seed of a short run")
-    assert demo(tmp_path, *few).count("done already") == 10
+    assert demo(tmp_path, *few).count("done already") == 12
 
 
 @pytest.mark.slow

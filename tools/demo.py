@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """``make demo``: train and evaluate Faster R-CNN and PSPNet, stock and FFC, on the mini dataset, on the CPU.
 
-Each stage runs the frameworks' own command lines as two processes side by side. A finished stage is not run again, an
-interrupted training resumes from its last checkpoint.
+Each stage runs command lines as two processes side by side; training and testing are the frameworks' own. A finished
+stage is not run again, an interrupted training resumes from its last checkpoint. The last one writes report.html.
 """
 
 import argparse
@@ -194,6 +194,21 @@ def segmentation_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]
     ]
 
 
+def analysis_jobs(work: Path, segmentation_iterations: int) -> list[Job]:
+    """What each output of the two FFC runs decides, by ``tools/analyze_outputs.py``."""
+    command = [sys.executable, str(ROOT / "tools/analyze_outputs.py")]
+    checkpoints = {
+        "Faster R-CNN FFC": (DETECTION / "faster_rcnn_R_18_FPN_ffc.yaml", work / "faster_rcnn_ffc/model_final.pth"),
+        "PSPNet FFC": (SEGMENTATION / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py",
+                       work / f"pspnet_ffc/iter_{segmentation_iterations}.pth"),
+    }  # fmt: skip
+    jobs = []
+    for name, (config, checkpoint) in checkpoints.items():
+        folder = checkpoint.parent / f"analysis_{checkpoint.stem}"
+        jobs.append(Job(f"{name}, analysis", folder, [*command, str(config), str(checkpoint), "--output", str(folder)]))
+    return jobs
+
+
 def _mmseg(arguments: list[str]) -> list[str]:
     return [sys.executable, str(MMSEG_TOOLS / arguments[0]), *arguments[1:]]
 
@@ -222,9 +237,13 @@ def main() -> None:
     run("training Faster R-CNN (detectron2), stock and FFC", train_detection)
     run("training PSPNet (mmseg), stock and FFC", train_segmentation)
     run("evaluating; FFC twice from one checkpoint", evaluate_detection + evaluate_segmentation)
+    run("analysing the outputs of FFC", analysis_jobs(work, args.segmentation_iterations))
     print("\n== report", flush=True)
     report = [sys.executable, "-W", "ignore", str(ROOT / "tools/demo_report.py"), str(work)]
     subprocess.run(report, cwd=ROOT, env=environment(cores()), check=True)
+    runs = [str(work / name) for name in ("faster_rcnn", "faster_rcnn_ffc", "pspnet", "pspnet_ffc")]
+    page = [sys.executable, str(ROOT / "tools/report.py"), *runs, "--output", str(work / "report.html")]
+    subprocess.run(page, cwd=ROOT, env=environment(cores()), check=True)
     print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; started again, it keeps what is done.")
     print("One seed of a short run on small data: no evidence for or against FFC.")
 
