@@ -42,6 +42,8 @@ def main(out: str, steps: str) -> None:
     torch.manual_seed(0)
     model = MMDistributedDataParallel(build(), find_unused_parameters=False, broadcast_buffers=False).train()
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9))
+    filters = {name: p for name, p in model.named_parameters() if "filters" in name}
+    initial = {name: p.detach().clone() for name, p in filters.items()}
     torch.manual_seed(rank)
     used = []
     for _ in range(int(steps)):
@@ -51,8 +53,8 @@ def main(out: str, steps: str) -> None:
         model.train_step(dict(inputs=list(torch.rand(2, 3, *SIZE) * 255), data_samples=samples), optimizer)
         used.append(int((labels != 255).sum()))
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
-    filters = [p.grad.abs().sum().item() for name, p in model.named_parameters() if "filters" in name]
-    torch.save({"weights": weights, "filters": filters, "labelled_pixels": used}, Path(out) / f"{rank}.pth")
+    changes = [(p.detach() - initial[name]).abs().sum().item() for name, p in filters.items()]
+    torch.save({"weights": weights, "filters": changes, "labelled_pixels": used}, Path(out) / f"{rank}.pth")
     dist.destroy_process_group()
 
 
