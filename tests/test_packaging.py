@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parent.parent
 
 BLOCK = """
 import sys
@@ -66,3 +69,13 @@ def test_another_import_error_inside_an_adapter_is_not_blamed_on_the_framework()
     done = run("import ffc_dense.detection", blocked=["fvcore"])
     assert done.returncode == 1
     assert "fvcore" in done.stderr.strip().splitlines()[-1]
+
+
+def test_the_files_beside_the_code_are_installed_with_it(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ffc_dense/minidata/LICENCES.md").is_file()
+    assets = sorted(path.name for path in (ROOT / "ffc_dense/report/assets").iterdir())
+    assert len(assets) == 6
+    assert assets == sorted(path.name for path in (tmp_path / "ffc_dense/report/assets").iterdir())
