@@ -15,7 +15,7 @@ demo: env
 	"$(VENV)/bin/python" tools/demo.py
 
 test: env
-	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: env
 	"$(VENV)/bin/python" -W ignore -m benchmarks $(BENCH_ARGS)

@@ -20,6 +20,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from small_detector import small_cfg
 
+from ffc_dense.errors import UserError
 from ffc_dense.minidata import make_mini_coco
 
 ROOT = Path(__file__).parent.parent
@@ -110,7 +111,7 @@ def test_the_lazy_runner_refuses_to_evaluate_without_the_filters(tmp_path):
     assert FILTER in weights
     torch.save({"model": {k: v for k, v in weights.items() if ".filters." not in k}}, tmp_path / "stock.pth")
     cfg.train.init_checkpoint = str(tmp_path / "stock.pth")
-    with pytest.raises(RuntimeError, match=rf"cannot be evaluated with this config, it lacks: {FILTER}"):
+    with pytest.raises(UserError, match=rf"cannot be evaluated with this config, it lacks: {FILTER}"):
         tool.evaluate(cfg, resume=False)
 
 
