@@ -96,6 +96,13 @@ class _FFCClassifier:
         """
         self.filters.reset_parameters()
 
+    def __prepare_scriptable__(self):
+        # torch.jit.script asks every module for this; its own message would name an annotation.
+        raise TypeError(
+            f"torch.jit.script cannot compile {type(self).__name__} (and is deprecated): use torch.jit.trace, "
+            "torch.export or tools/export_model.py"
+        )
+
     def extra_repr(self) -> str:
         return (
             f"{super().extra_repr()}, num_filters={self.num_filters}, interpolate={self.interpolate}, "

@@ -4,6 +4,9 @@ from argparse import Namespace
 from functools import partial
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.data import detection_utils
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultTrainer
 from torch import Tensor
 from train_net import read_config
@@ -13,12 +16,13 @@ from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.config_checks import check_config
 from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.export import INPUTS, OUTPUTS, ExportableDetector, exporting
+from ffc_dense.errors import UserError
 from ffc_dense.export.checking import Agreement, compare_detections
 from ffc_dense.export.recording import Exportable
 from ffc_dense.reductions import choose_reductions, reduced
 
 
-def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None) -> Exportable:
+def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:
     with reading_input():
         cfg = read_config(Namespace(config_file=config, opts=[*overrides, "MODEL.WEIGHTS", checkpoint]))
         cfg.MODEL.DEVICE = "cpu"
@@ -40,6 +44,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
         module=module,
         reference=reference,
         example=images([(6 * multiple, 8 * multiple)])[0],
+        checks=[*inputs(), *(read(file, cfg) for file in files)],
         inputs=INPUTS,
         outputs=OUTPUTS,
         dynamic={"image": {1: "height", 2: "width"}, **{name: {0: "detections"} for name in OUTPUTS}},
@@ -52,6 +57,16 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
 def images(sizes: list[tuple[int, int]]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.rand(3, *size, generator=generator) * 255 for size in sizes]
+
+
+def read(file: str, cfg: CfgNode) -> Tensor:
+    """(3, H, W), resized as detectron2 tests."""
+    try:
+        image = detection_utils.read_image(file, format=cfg.INPUT.FORMAT)
+    except OSError as error:
+        raise UserError(f"--images: {file} cannot be read: {error}") from error
+    resize = ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return torch.from_numpy(resize.get_transform(image).apply_image(image).astype("float32").transpose(2, 0, 1).copy())
 
 
 def inputs() -> list[Tensor]:

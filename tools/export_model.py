@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s CONFIG CHECKPOINT --format FORMAT --output FILE [--reduce NAME] [--opset N] [--debug] "
-              "[--cfg-options KEY=VALUE ... | KEY VALUE ...]",
+              "[--images FILE ...] [--cfg-options KEY=VALUE ... | KEY VALUE ...]",
     )  # fmt: skip
     parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml or mmseg's .py, as it was trained with")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors file")
@@ -35,6 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
+    parser.add_argument("--images", nargs="+", default=[], metavar="FILE",
+                        help="to check a detector on too; it finds nothing in noise once it is trained")
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ... outM; the config's own by default")
     parser.add_argument("--opset", type=int, default=20, metavar="N", help="of ONNX, 18 to 20; default 20")
     add_debug_argument(parser)
@@ -75,12 +77,15 @@ def export(args: argparse.Namespace) -> None:
         from ffc_dense.export.recording import load, write
 
         with reading_input(lambda error: str(error) if isinstance(error, ValueError) else None):
-            model = side.load(args.config, args.checkpoint, args.overrides or args.cfg_options, args.reduce)
+            overrides = args.overrides or args.cfg_options
+            model = side.load(args.config, args.checkpoint, overrides, args.reduce, args.images)
         # Under its name only once it is checked: nobody finds a file that answers wrongly.
         unchecked = f"{args.output}.unchecked.pt2"  # torch.export warns of other suffixes
         try:
             write(model, unchecked, args.format, args.opset)
-            agreement = verify(model.reference, load(unchecked, args.format), side.inputs(), side.compare)
+            agreement = verify(model.reference, load(unchecked, args.format), model.checks, side.compare)
+            if not agreement.decisions:
+                raise UserError(f"{args.output} was not written: no image gave a detection, name some with --images")
             if not agreement.passes:
                 raise UserError(f"{args.output} was not written, it does not answer as the model: {agreement}")
             os.replace(unchecked, args.output)

@@ -10,6 +10,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ffc_dense.commands import reading_input
+from ffc_dense.errors import UserError
 from ffc_dense.export.checking import Agreement, compare_dense
 from ffc_dense.export.recording import Exportable
 from ffc_dense.reductions import choose_reductions, ffc_layers
@@ -33,7 +34,9 @@ def read_config(config: str, overrides: list[str]) -> Config:
     return cfg
 
 
-def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None) -> Exportable:
+def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:
+    if files:
+        raise UserError("--images are for detectors: a segmentor is checked on random images, each pixel of them")
     cfg = read_config(config, overrides)
     with reading_input(partial(explain_build, cfg=cfg)):
         init_default_scope("mmseg")
@@ -53,6 +56,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
         module=module,
         reference=reference,
         example=images([(2, 96, 160)])[0],
+        checks=inputs(),
         inputs=INPUTS,
         outputs=OUTPUTS,
         dynamic={name: {0: "batch", 2: "height", 3: "width"} for name in (*INPUTS, *OUTPUTS)},

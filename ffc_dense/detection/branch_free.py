@@ -74,9 +74,17 @@ def convert_boxes_to_pooler_format(box_lists: list[Boxes]) -> Tensor:
 
 
 def _batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    """Indices of the kept boxes, best first. As torchvision traces it: each group is moved to a place of its own."""
+    """Indices of the kept boxes, best first. As torchvision traces it: each group is moved to a place of its own.
+
+    torchvision tells torch.export that NMS keeps two boxes at least. Two that overlap with none and come last make that
+    true, and are dropped.
+    """
     beyond = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax() + 1
-    return nms(boxes + (groups.to(boxes.dtype) * beyond).unsqueeze(1), scores, threshold)
+    moved = boxes + (groups.to(boxes.dtype) * beyond).unsqueeze(1)
+    outside = boxes.new_tensor([[-2.0, -2.0, -1.0, -1.0], [-4.0, -4.0, -3.0, -3.0]])  # the others are clipped
+    worst = scores.new_full((2,), -torch.inf)
+    keep = nms(torch.cat([moved, outside]), torch.cat([scores, worst]), threshold)
+    return keep[(keep < boxes.shape[0]).nonzero().squeeze(1)]
 
 
 def _clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:

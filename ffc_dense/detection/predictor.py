@@ -44,6 +44,7 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Box features (R, C) or (R, C', H, W) -> scores (R, K + 1) and deltas, as in the stock class."""
+        self._check_inference()
         x = x.flatten(1)
         predictions = self._reduced(x)
         if self.training or not self.opinions:
@@ -51,6 +52,15 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
         several = self.cls_score.num_outputs > 1
         opinions = Opinions(self.cls_score.outputs(x), self.use_sigmoid_ce) if several else None
         return OpinionatedPredictions(predictions, opinions)
+
+    def _check_inference(self) -> None:
+        """Raise a TypeError if detectron2's Caffe2 export put its own box inference in the place of this class's."""
+        # It does so with an attribute of the object or, while it traces, with a mock in the class.
+        if "inference" in vars(self) or hasattr(type(self).inference, "mock"):
+            raise TypeError(
+                f"{type(self).__name__}.inference was replaced, as detectron2's Caffe2 export does with one that knows "
+                "no FFC: use tools/export_model.py --format onnx"
+            )
 
     def _reduced(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         votes = not self.cls_score.training and self.cls_score.num_filters > 0 and self.test_reduce == "vote"

@@ -21,6 +21,7 @@ class Exportable:
         module: maps the input to a tuple of tensors.
         reference: the same function as the framework itself computes it; what a file is compared with.
         example: an input to record with.
+        checks: inputs of other sizes, to compare a file on.
         inputs, outputs: names.
         dynamic: {name: {dimension: its name}}; every other size is fixed.
         context: function of the format; the context that the model is recorded in.
@@ -32,6 +33,7 @@ class Exportable:
     module: nn.Module
     reference: Callable[[Tensor], list[Tensor]]
     example: Tensor
+    checks: list[Tensor]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     dynamic: dict[str, dict[int, str]]
