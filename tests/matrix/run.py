@@ -127,6 +127,25 @@ def make_data(python: str, folder: Path) -> dict[str, Path]:
     }
 
 
+def absences(blocked: list[str], present: dict[str, bool]) -> list[str]:
+    """What is absent when ``blocked`` is: another row of the table may be the same environment."""
+    return [name for name in PACKAGES if name in blocked or not present[name]]
+
+
+def make_folder(folder: Path, absent: list[str]) -> Path:
+    for name, checkpoint in CHECKPOINTS.items():
+        (folder / checkpoint).parent.mkdir(parents=True)
+        if name in absent:  # nothing trains one; the tools are to get as far as the framework
+            (folder / checkpoint).touch()
+    return folder
+
+
+def chosen(label: str, job: Job, words: list[str]) -> bool:
+    if job.name == "core's tests" and label != "core only":
+        return False
+    return all(word in f"{label} {job.framework} {job.name}" for word in words)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="the interpreter to test")
@@ -141,32 +160,31 @@ def main() -> int:
     print(subprocess.run([args.python, "-VV"], capture_output=True, text=True).stdout.strip())
     print("installed:", ", ".join(name for name, there in present.items() if there) or "neither framework")
     print(f"{'environment':18} {'framework':11} {'step':13} {'result':8} exit {'s':>6}", flush=True)
+    rows = {label: blocked for label, blocked in ENVIRONMENTS.items() if blocked == absences(blocked, present)}
     bad = 0
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / "data"
-        images = make_data(args.python, data) if any(present.values()) else dict.fromkeys(PACKAGES, data)
+        images = dict.fromkeys(PACKAGES, data)
         logs = args.logs or Path(temporary) / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        for label, blocked in ENVIRONMENTS.items():
-            absent = [name for name in PACKAGES if name in blocked or not present[name]]
-            if set(absent) != set(blocked):
-                continue  # another row of this table is this environment
-            folder = Path(temporary) / label.replace(" ", "_")
-            for name, checkpoint in CHECKPOINTS.items():
-                (folder / checkpoint).parent.mkdir(parents=True)
-                if name in absent:  # nothing trains one; the tools are to get as far as the framework
-                    (folder / checkpoint).touch()
-            for job in jobs(folder, images):
-                chosen = all(word in f"{label} {job.framework} {job.name}" for word in args.only)
-                if not chosen or (job.name == "core's tests" and label != "core only"):
-                    continue
-                log = logs / f"{label} {job.framework} {job.name}.txt".replace(" ", "_")
-                result, code, seconds = run(job, args.python, absent, data, log)
-                bad += result == "FAILED"
-                row = f"{label:18} {job.framework or '-':11} {job.name:13} {result:8} {code:>4} {seconds:6.1f}"
-                print(row, flush=True)
-                if result == "FAILED" and not args.logs:
-                    print("    " + "\n    ".join(log.read_text().strip().splitlines()[-4:]), flush=True)
+        cells = []
+        for label, absent in rows.items():
+            folder = make_folder(Path(temporary) / label.replace(" ", "_"), absent)
+            found = [job for job in jobs(folder, images) if chosen(label, job, args.only)]
+            if not data.exists() and any(job.framework and job.framework not in absent for job in found):
+                images.update(make_data(args.python, data))
+                found = [job for job in jobs(folder, images) if chosen(label, job, args.only)]
+            cells += [(label, absent, job) for job in found]
+        for label, absent, job in cells:
+            log = logs / f"{label} {job.framework} {job.name}.txt".replace(" ", "_")
+            result, code, seconds = run(job, args.python, absent, data, log)
+            bad += result == "FAILED"
+            row = f"{label:18} {job.framework or '-':11} {job.name:13} {result:8} {code:>4} {seconds:6.1f}"
+            print(row, flush=True)
+            if result == "FAILED" and not args.logs:
+                print("    " + "\n    ".join(log.read_text().strip().splitlines()[-4:]), flush=True)
+    if not cells:
+        parser.error(f"argument --only: no row contains {' and '.join(args.only)}")
     print(f"{bad} failed")
     return bool(bad)
 
