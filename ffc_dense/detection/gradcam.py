@@ -50,7 +50,9 @@ class BoxExplainer:
         self.predictor = self.heads.box_predictor[-1] if cascade else self.heads.box_predictor
         kept = self.heads.num_classes if self.predictor.use_sigmoid_ce else None
         detector.model.requires_grad_(False)  # the gradient of the map alone is wanted
-        self.names = [*detector.metadata.thing_classes, "background"]
+        # Without a dataset in the config, classes have numbers for names; "7 82 %" would be hard to read.
+        names = [f"class {name}" if name.isdigit() else name for name in detector.metadata.thing_classes]
+        self.names = [*names, "background"]
         self.head = Head(self.predictor.cls_score, kept)
         self.levels = self.heads.in_features if isinstance(self.heads, Res5ROIHeads) else self.heads.box_in_features
         self.pooler = self.heads.pooler if isinstance(self.heads, Res5ROIHeads) else self.heads.box_pooler

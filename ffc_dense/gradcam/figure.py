@@ -60,7 +60,7 @@ def draw(picture: Picture) -> bytes:
     widths = panels if rows == 1 else [max(panels)] * columns
     figure, axes = plt.subplots(
         rows, columns, squeeze=False, layout="constrained", width_ratios=widths,
-        figsize=(sum(widths) + 0.25 * columns + 0.9, (HEIGHT + 0.75) * rows + 0.3),
+        figsize=(sum(widths) + 0.25 * columns + 0.9, (HEIGHT + 0.6) * rows + 0.2),
     )  # fmt: skip
     for axis in axes.flat:
         axis.set_axis_off()
