@@ -82,8 +82,11 @@ def is_whole(path: _Path) -> bool:
 
     Reads the file once and compares the checksums (CRC-32) in it, which ``torch.load`` does not; then lets
     ``torch.load`` read its structure alone, without the tensors' data and with ``weights_only=True``. A file in the
-    format of torch before 1.6 has no checksums and counts as not whole.
+    format of torch before 1.6 has no checksums and counts as not whole, and so does a path that ends in
+    ``.safetensors``, which ``torch.load`` takes for a file of that format.
     """
+    if os.fspath(path).endswith(".safetensors"):
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
             # torch reads nothing for an entry that is marked as a folder.
@@ -96,6 +99,8 @@ def is_whole(path: _Path) -> bool:
         return False
     except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error, zlib.error):
         return False  # what zipfile and torch raise for a damaged structure
+    except (AssertionError, AttributeError, LookupError, OverflowError, TypeError):
+        return False  # what torch raises for a malformed pickle under right checksums
     return True
 
 

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -139,6 +140,29 @@ def test_resume_falls_back_to_the_newest_whole_checkpoint(uninterrupted, dataset
     assert f"{broken} is not whole or not there; resuming from {tmp_path / 'model_0000003.pth'} instead" in caplog.text
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_resume_without_last_checkpoint_goes_on_and_passes_over_what_cannot_be_read_safely(
+    uninterrupted, dataset, tmp_path, caplog
+):
+    cfg = resumed_from(uninterrupted, tmp_path, 3, "DATASETS.TRAIN", [dataset])
+    (tmp_path / "last_checkpoint").unlink()
+    torch.save({"trainer": Path("object")}, tmp_path / "other.pth")  # newer, with an object that is refused
+    (tmp_path / "gone.pth").symlink_to(tmp_path / "nowhere")
+    trainer = ReliableTrainer(cfg)
+    with caplog.at_level(logging.WARNING):
+        trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 4
+    assert f"last_checkpoint is not there; resuming from {tmp_path / 'model_0000003.pth'} instead" in caplog.text
+    assert f"Not resuming from {tmp_path / 'other.pth'}: " in caplog.text
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
+
+
+def test_weights_alone_in_the_output_folder_are_no_training_to_resume(uninterrupted, dataset, tmp_path):
+    torch.save({"model": {}}, tmp_path / "weights.pth")
+    trainer = ReliableTrainer(tiny_cfg(tmp_path, "DATASETS.TRAIN", [dataset]))
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 0 and not (tmp_path / "last_checkpoint").exists()
 
 
 def test_resume_refuses_to_start_anew_when_no_checkpoint_is_whole(dataset, tmp_path):

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import zipfile
 from contextlib import contextmanager
 
 import pytest
@@ -143,6 +144,18 @@ def test_is_whole_refuses_what_is_no_checkpoint(tmp_path):
     text.write_text("version https://git-lfs")
     torch.save(STATE, legacy, _use_new_zipfile_serialization=False)
     assert not any(map(is_whole, (text, legacy, tmp_path, tmp_path / "none.pth")))
+
+
+def test_is_whole_refuses_the_suffix_of_safetensors_and_malformed_pickles_with_right_checksums(tmp_path):
+    named, malformed = tmp_path / "named.safetensors", tmp_path / "malformed.pth"
+    torch.save(STATE, named)
+    assert not is_whole(named)
+    torch.save(STATE, tmp_path / "good.pth")
+    for content in (b"\x80\x02.", b"\x80\x02h\x05.", b"\x80\x02K\x01K\x02s."):  # IndexError, KeyError in torch.load
+        with zipfile.ZipFile(tmp_path / "good.pth") as good, zipfile.ZipFile(malformed, "w") as bad:
+            for entry in good.infolist():
+                bad.writestr(entry, content if entry.filename.endswith("data.pkl") else good.read(entry))
+        assert not is_whole(malformed), content
 
 
 def test_the_newest_whole_file_is_found(tmp_path):

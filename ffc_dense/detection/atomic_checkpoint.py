@@ -4,12 +4,12 @@ import os
 import re
 from typing import Any
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils import comm
 
 from ..errors import TrainingStopped, UserError
+from ..safe_files import UnsafeFileError, read_torch
 from ..saving import is_whole, refuse_non_finite, remove_partial_files, save_atomically, write_text_atomically
 from .safe_loading import SafeLoading
 
@@ -21,8 +21,8 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
 
     * a checkpoint, and then ``last_checkpoint``, which names it, are replaced as a whole or not at all;
     * weights or optimizer states with NaN or infinity are not saved;
-    * ``resume`` goes on from the newest checkpoint that is whole if the one that ``last_checkpoint`` names is not,
-      with a warning that names both, and removes what a killed run left half written;
+    * ``resume`` goes on from the newest checkpoint that is whole if the one that ``last_checkpoint`` names is not, or
+      if that file is missing, with a warning that names both, and removes what a killed run left half written;
     * loading runs no code of the file.
 
     Raises:
@@ -66,26 +66,30 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
     def _newest_whole(self) -> str | None:
         """The checkpoint to resume from, which ``last_checkpoint`` names afterwards.
 
-        None without ``last_checkpoint``, as in detectron2; "" if no file is whole.
+        None if nothing was saved yet: no ``last_checkpoint`` and no checkpoint of a training. "" if no file is whole.
         """
-        if not self.has_checkpoint():
-            return None
-        named = self.get_checkpoint_file()
-        if os.path.isfile(named) and is_whole(named):
+        pointer = self.has_checkpoint()
+        named = self.get_checkpoint_file() if pointer else ""
+        if pointer and os.path.isfile(named) and is_whole(named):
             return named
-        others = [path for path in self.get_all_checkpoint_files() if path != named]
+        files = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
+        others = [path for path in files if path != named and os.path.isfile(path)]
+        fault = f"{named} is not whole or not there" if pointer else f"{self.save_dir}/last_checkpoint is not there"
         for path in sorted(others, key=os.path.getmtime, reverse=True):
-            if is_whole(path) and _is_of_a_training(path):
-                self.logger.warning("%s is not whole or not there; resuming from %s instead", named, path)
+            if is_whole(path) and self._is_of_a_training(path):
+                self.logger.warning("%s; resuming from %s instead", fault, path)
                 self.tag_last_checkpoint(os.path.basename(path))
                 return path
-        return ""
+        return "" if pointer else None
 
-
-def _is_of_a_training(path: str) -> bool:
-    """Whether a whole file has a trainer's state, and not weights alone."""
-    state = torch.load(path, map_location="meta", mmap=True, weights_only=True)
-    return isinstance(state, dict) and "trainer" in state
+    def _is_of_a_training(self, path: str) -> bool:
+        """Whether a whole file has a trainer's state, not weights alone. One that is unsafe to read has none."""
+        try:
+            state = read_torch(path)
+        except UnsafeFileError as error:
+            self.logger.warning("Not resuming from %s: %s", path, error)
+            return False
+        return isinstance(state, dict) and "trainer" in state
 
 
 class KeepNewest(PeriodicCheckpointer):
