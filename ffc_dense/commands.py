@@ -20,7 +20,8 @@ import threading
 import time
 import traceback
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from .config_errors import describe
@@ -29,6 +30,8 @@ from .errors import UserError
 # Every process of a job meets the same wrong config. The first one tells it; the others wait to be ended by the
 # launcher, and speak only if they are not, because the error is theirs alone.
 PATIENCE = 5.0  # seconds
+
+EXIT_CODES = "FFC_EXIT_CODES"  # environment variable: a file in which processes of a job note how they ended
 
 Explain = Callable[[Exception], str | None]
 
@@ -91,6 +94,23 @@ class reporting:
         code = getattr(error, "exit_code", None)  # of torch.multiprocessing's ProcessExitedException
         if isinstance(code, int) and code > 0:
             raise SystemExit(code) from None
+
+
+@contextmanager
+def recording_exit_code() -> Iterator[None]:
+    """Append the exit code with which the context ends this process to the file that ``EXIT_CODES`` names, if it does.
+
+    torchrun ends with 1 whatever its processes ended with; tools/torchrun.py reads the first line. 1 stands for every
+    exception but SystemExit, 0 is not noted.
+    """
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        if (path := os.environ.get(EXIT_CODES)) and code not in (0, None):
+            with open(path, "a") as file:
+                file.write(f"{code if isinstance(code, int) else 1}\n")
+        raise
 
 
 def process_rank() -> int:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -82,10 +84,54 @@ def test_one_machine_with_detectron2(stage):
 def test_one_machine_with_mmseg(stage):
     stage.run("dist_train.sh", "b.py", 8, "--resume", "--cfg-options", *AWKWARD, WORK_DIR="out put")
     assert stage.one("python") == [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "8", f"{TOOLS}/mmseg_tool.py",
-        "--device", "cuda", "train", "b.py", "--launcher", "pytorch", "--work-dir", "out put", "--resume",
-        "--cfg-options", *AWKWARD,
+        f"{TOOLS}/torchrun.py", "--standalone", "--nproc-per-node", "8", f"{TOOLS}/mmseg_tool.py", "--device", "cuda",
+        "train", "b.py", "--launcher", "pytorch", "--work-dir", "out put", "--resume", "--cfg-options", *AWKWARD,
     ]  # fmt: skip
+
+
+# In place of torch.distributed.run: processes that end one after the other, then what torchrun does.
+FAKE_TORCHRUN = """
+import sys
+from ffc_dense.commands import recording_exit_code
+def main(argv):
+    for how in argv[:-1]:
+        try:
+            with recording_exit_code():
+                if how == "error":
+                    raise RuntimeError
+                if how != "killed":
+                    sys.exit(int(how))
+        except BaseException:
+            pass
+    if argv[-1] == "fails":
+        raise RuntimeError("torchrun's own")
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        (["143", "143", "fails"], 143),
+        (["0", "3", "error", "fails"], 3),
+        (["2", "fails"], 2),
+        (["error", "143", "fails"], 1),  # the first one is the cause
+        (["killed", "fails"], 1),
+        (["killed", "0", "passes"], 0),
+    ],
+)
+def test_the_exit_code_of_torchrun_is_that_of_the_process_that_ended_first(tmp_path, monkeypatch, ends, status):
+    monkeypatch.setitem(sys.modules, "torch.distributed.run", types.ModuleType("torch.distributed.run"))
+    exec(FAKE_TORCHRUN, sys.modules["torch.distributed.run"].__dict__)
+    monkeypatch.setenv("FFC_EXIT_CODES", "")
+    run = runpy.run_path(str(TOOLS / "torchrun.py"))["run"]
+    found = 0
+    try:
+        run(ends)
+    except SystemExit as error:
+        found = error.code
+    except RuntimeError:
+        found = 1
+    assert found == status
 
 
 NODES = dict(NNODES="4", NODE_RANK="2", MASTER_ADDR="node0", PORT="1234")
@@ -98,7 +144,7 @@ def test_one_machine_of_four(stage):
     assert detectron2[3:] == [
         "--num-gpus", "8", "--num-machines", "4", "--machine-rank", "2", "--dist-url", "tcp://node0:1234",
     ]  # fmt: skip
-    assert mmseg[2:12] == [
+    assert mmseg[1:11] == [
         "--nnodes", "4", "--node-rank", "2", "--master-addr", "node0", "--master-port", "1234",
         "--nproc-per-node", "8",
     ]  # fmt: skip
@@ -111,7 +157,7 @@ def test_evaluation(stage):
     assert detectron2[11:] == [
         "--eval-only", "KEY", *AWKWARD, "MODEL.WEIGHTS", "c d.pth", "OUTPUT_DIR", "out put",
     ]  # fmt: skip
-    assert mmseg[5:] == [
+    assert mmseg[4:] == [
         f"{TOOLS}/mmseg_tool.py", "--device", "cuda", "test", "b.py", "c d.pth", "--launcher", "pytorch",
         "--work-dir", "out put", "--cfg-options", *AWKWARD,
     ]  # fmt: skip
@@ -127,7 +173,7 @@ def test_the_frameworks_own_parsers_read_the_commands(stage):
     args = engine.default_argument_parser().parse_args(detectron2[1:])
     assert (args.num_gpus, args.num_machines, args.machine_rank, args.resume) == (8, 4, 2, True)
     assert args.dist_url == "tcp://node0:1234" and args.opts == ["KEY", "two words"]
-    args = parse_args(mmseg[2:])
+    args = parse_args(mmseg[1:])
     assert (args.nproc_per_node, args.nnodes, args.node_rank, args.master_port) == ("8", "4", 2, 1234)
     assert args.master_addr == "node0" and args.training_script == f"{TOOLS}/mmseg_tool.py"
 
@@ -137,7 +183,7 @@ def test_on_the_cpu_no_gpu_is_seen(stage):
     stage.run("dist_train.sh", "b.py", 2, DEVICE="cpu")
     assert [call["env"]["CUDA_VISIBLE_DEVICES"] for call in stage.calls("python")] == ["-1", "-1"]
     detectron2, mmseg = (call["args"] for call in stage.calls("python"))
-    assert detectron2[-2:] == ["MODEL.DEVICE", "cpu"] and mmseg[6:8] == ["--device", "cpu"]
+    assert detectron2[-2:] == ["MODEL.DEVICE", "cpu"] and mmseg[5:7] == ["--device", "cpu"]
 
 
 @pytest.mark.parametrize(

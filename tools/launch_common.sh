@@ -70,13 +70,13 @@ run_detectron2() {  # SCRIPT GPUS CONFIG ARGS...: one process of train_net.py or
         --machine-rank "$node_rank" --dist-url "$url" "$@"
 }
 
-run_mmseg() {  # GPUS train|test ARGS...: torchrun, with one process of mmseg's script per GPU
+run_mmseg() {  # GPUS train|test ARGS...: torchrun, with one process of mmseg's script per GPU, whose exit code it keeps
     local gpus=$1 rendezvous=(--standalone)
     shift
     if ((nodes > 1)) || [[ -n ${PORT:-} ]]; then
         rendezvous=(--nnodes "$nodes" --node-rank "$node_rank" --master-addr "${MASTER_ADDR:-127.0.0.1}"
             --master-port "${PORT:-29500}")
     fi
-    run "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node "$gpus" "$tools/mmseg_tool.py" \
+    run "$python" "$tools/torchrun.py" "${rendezvous[@]}" --nproc-per-node "$gpus" "$tools/mmseg_tool.py" \
         --device "$device" "$@"
 }

@@ -193,9 +193,9 @@ def main(argv: list[str] | None = None) -> None:
     except FileNotFoundError as error:
         parser.error(str(error))
 
-    from ffc_dense.commands import reporting  # after find_tool, which says what to install
+    from ffc_dense.commands import recording_exit_code, reporting  # after find_tool, which says what to install
 
-    with reporting("mmseg_tool.py", debug):
+    with recording_exit_code(), reporting("mmseg_tool.py", debug):
         start(parser, tool, known)
 
 
