@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-
 # Minutes each, in few tests: they come first, so that no process of `make test` is left with one of them at the end.
 LONGEST_FILES = ("test_training.py", "test_readme.py", "test_distributed.py", "test_demo.py", "test_training_coco.py")
 
