@@ -49,7 +49,7 @@ def find_top_rpn_proposals(
     keep = (finite & (sides > min_box_size).all(1)).nonzero().squeeze(1)
     boxes, scores, levels = boxes[keep], scores[keep], levels[keep]
     keep = _batched_nms(boxes, scores, levels, nms_thresh)[:post_nms_topk]
-    return [Instances(image_sizes[0], proposal_boxes=Boxes(boxes[keep]), objectness_logits=scores[keep])]
+    return [Instances(image_sizes[0], proposal_boxes=_boxes(boxes[keep]), objectness_logits=scores[keep])]
 
 
 def fast_rcnn_inference_single_image(boxes, scores, image_shape, score_thresh, nms_thresh, topk_per_image):
@@ -64,7 +64,7 @@ def fast_rcnn_inference_single_image(boxes, scores, image_shape, score_thresh, n
     keep = _batched_nms(boxes, scores, label, nms_thresh)
     if topk_per_image >= 0:
         keep = keep[:topk_per_image]
-    found = Instances(image_shape, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=label[keep])
+    found = Instances(image_shape, pred_boxes=_boxes(boxes[keep]), scores=scores[keep], pred_classes=label[keep])
     return found, row[keep]
 
 
@@ -85,6 +85,13 @@ def _batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float
     worst = scores.new_full((2,), -torch.inf)
     keep = nms(torch.cat([moved, outside]), torch.cat([scores, worst]), threshold)
     return keep[(keep < boxes.shape[0]).nonzero().squeeze(1)]
+
+
+def _boxes(tensor: Tensor) -> Boxes:
+    """``Boxes(tensor)``, without the question whether there are any."""
+    boxes = Boxes.__new__(Boxes)
+    boxes.tensor = tensor
+    return boxes
 
 
 def _clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:
