@@ -149,3 +149,14 @@ def test_the_tool_names_the_wrong_argument(folder, tool, tmp_path, capsys, more,
         tool.main(tool.parse_args(arguments(folder, tmp_path / "out", *more)))
     assert ended.value.code == 2 and f"gradcam.py: error: {told}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_tool_names_the_missing_library(folder, tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    for name in ("ffc_dense.gradcam.maps", "ffc_dense.gradcam.figure", "ffc_dense.detection.gradcam"):
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SystemExit) as ended, reporting("gradcam.py"):
+        tool.main(tool.parse_args(arguments(folder, tmp_path / "out")))
+    assert ended.value.code == 2
+    told = "gradcam.py: error: Grad-CAM needs the package grad-cam; run: pip install 'ffc_dense[diagnosis]'"
+    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -153,5 +153,5 @@ def main(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    with reporting("gradcam.py", "--debug" in sys.argv):
+    with reporting("gradcam.py", "--debug" in sys.argv[1:]):
         sys.exit(main(parse_args()))
