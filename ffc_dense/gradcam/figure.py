@@ -102,5 +102,6 @@ def _title(each: Explained, names: list[str]) -> str:
 def _outline(axis, region: np.ndarray) -> None:
     padded = np.pad(region, 1).astype(float)  # a region at the border has an outline there too
     if padded.any():
-        axis.contour(np.arange(-1, region.shape[1] + 1), np.arange(-1, region.shape[0] + 1), padded, levels=[0.5],
-                     colors=OUTLINE, linewidths=1.3)  # fmt: skip
+        x, y = np.arange(-1, region.shape[1] + 1), np.arange(-1, region.shape[0] + 1)
+        for colour, width in (("white", 2.6), (OUTLINE, 1.3)):  # seen on any image
+            axis.contour(x, y, padded, levels=[0.5], colors=colour, linewidths=width)
