@@ -13,14 +13,16 @@ import argparse
 import os
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 from analyze_outputs import LAZY
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
+from ffc_dense.config_errors import SEE_TRACEBACK, first_lines
 from ffc_dense.errors import UserError
 
-FORMATS = ("onnx", "torch_export", "torchscript")
+EXPORTERS = {"onnx": "torch.onnx.export", "torch_export": "torch.export", "torchscript": "torch.jit.trace"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -33,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors file")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
-    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--format", choices=EXPORTERS, default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
     parser.add_argument("--images", nargs="+", default=[], metavar="FILE",
                         help="to check a detector on too; it finds nothing in noise once it is trained")
@@ -66,6 +68,10 @@ def framework_of(args: argparse.Namespace) -> str:
     return "mmseg"
 
 
+def explain(output: str, what: str, error: Exception) -> str:
+    return f"{output} was not written, {what}: {type(error).__name__}: {first_lines(error)}; {SEE_TRACEBACK}"
+
+
 def export(args: argparse.Namespace) -> None:
     framework = framework_of(args)
     with redirect_stdout(sys.stderr):  # the frameworks and the exporters log there
@@ -82,8 +88,10 @@ def export(args: argparse.Namespace) -> None:
         # Under its name only once it is checked: nobody finds a file that answers wrongly.
         unchecked = f"{args.output}.unchecked.pt2"  # torch.export warns of other suffixes
         try:
-            write(model, unchecked, args.format, args.opset)
-            agreement = verify(model.reference, load(unchecked, args.format), model.checks, side.compare)
+            with reading_input(partial(explain, args.output, f"{EXPORTERS[args.format]} failed on this model")):
+                write(model, unchecked, args.format, args.opset)
+            with reading_input(partial(explain, args.output, "the recorded file failed when it was checked")):
+                agreement = verify(model.reference, load(unchecked, args.format), model.checks, side.compare)
             if not agreement.decisions:
                 raise UserError(f"{args.output} was not written: no image gave a detection, name some with --images")
             if not agreement.passes:
