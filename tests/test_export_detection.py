@@ -63,12 +63,26 @@ def test_a_written_detector_equals_the_detector_for_any_image_size(files, reduct
     assert agreement.difference <= 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["vote", "mean"])
+def test_a_torch_export_detector_equals_the_detector_for_any_image_size(reduction, tmp_path):
+    model = small_model()
+    model.roi_heads.box_predictor.test_reduce = reduction
+    write(exportable(model), tmp_path / "model.pt2", "torch_export")
+    run = load(tmp_path / "model.pt2", "torch_export")
+    for size in [(96, 128), (160, 80), (101, 150)]:  # over 64 pixels, see docs/EXPORT.md
+        expected, found = stock(model, image(size)), run(image(size))
+        assert len(expected[1]) > 0
+        agreement = compare_detections(expected, found, size)
+        assert agreement.unlike == 0 and agreement.difference <= 1e-4
+
+
 def test_vote_and_mean_are_written_as_different_detectors(files):
     found = [files[name, "onnx"][1](image((64, 96))) for name in ("vote", "mean")]
     assert compare_detections(*found, (64, 96)).unlike > 0
 
 
-@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+@pytest.mark.parametrize("form", ["onnx", pytest.param("torchscript", marks=pytest.mark.slow)])
 def test_an_image_without_detections_gives_none(form, tmp_path):
     model = small_model("FFCStandardROIHeads", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.9999)
     write(exportable(model), tmp_path / "none", form)
@@ -77,7 +91,9 @@ def test_an_image_without_detections_gives_none(form, tmp_path):
         assert boxes.shape == (0, 4) and labels.shape == scores.shape == (0,)
 
 
-@pytest.mark.parametrize("reduction", ["vote", "mean", "out5"])
+@pytest.mark.parametrize(
+    "reduction", ["vote", pytest.param("mean", marks=pytest.mark.slow), pytest.param("out5", marks=pytest.mark.slow)]
+)
 def test_the_box_head_takes_any_number_of_boxes_in_onnx(reduction, tmp_path):
     predictor = FFCFastRCNNOutputLayers(
         ShapeSpec(channels=16), box2box_transform=Box2BoxTransform((10, 10, 5, 5)), num_classes=4, test_reduce=reduction
