@@ -165,9 +165,11 @@ def test_weights_alone_in_the_output_folder_are_no_training_to_resume(uninterrup
     assert trainer.start_iter == 0 and not (tmp_path / "last_checkpoint").exists()
 
 
-def test_resume_refuses_to_start_anew_when_no_checkpoint_is_whole(dataset, tmp_path):
+@pytest.mark.parametrize("pointer", [True, False])
+def test_resume_refuses_to_start_anew_when_no_checkpoint_is_whole(pointer, dataset, tmp_path):
     (tmp_path / "model_0000003.pth").write_bytes(b"PK")
-    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
+    if pointer:
+        (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
     trainer = ReliableTrainer(tiny_cfg(tmp_path, "DATASETS.TRAIN", [dataset]))
     with pytest.raises(TrainingStopped, match=r"no checkpoint in .* is whole"):
         trainer.resume_or_load(resume=True)

@@ -66,7 +66,8 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
     def _newest_whole(self) -> str | None:
         """The checkpoint to resume from, which ``last_checkpoint`` names afterwards.
 
-        None if nothing was saved yet: no ``last_checkpoint`` and no checkpoint of a training. "" if no file is whole.
+        None if nothing was saved yet: no ``last_checkpoint`` and no checkpoint of a training. "" if there are some, by
+        ``last_checkpoint`` or by a numbered file, and none is whole.
         """
         pointer = self.has_checkpoint()
         named = self.get_checkpoint_file() if pointer else ""
@@ -80,7 +81,8 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
                 self.logger.warning("%s; resuming from %s instead", fault, path)
                 self.tag_last_checkpoint(os.path.basename(path))
                 return path
-        return "" if pointer else None
+        numbered = [path for path in others if NUMBERED.search(path) and not is_whole(path)]
+        return "" if pointer or numbered else None
 
     def _is_of_a_training(self, path: str) -> bool:
         """Whether a whole file has a trainer's state, not weights alone. One that is unsafe to read has none."""
