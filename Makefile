@@ -4,7 +4,7 @@
 .PHONY: help demo test bench lint env
 
 VENV := $(or $(VENV),.venv)
-PYTEST_ARGS ?= -m "not slow" --cov --cov-fail-under=95
+PYTEST_ARGS ?= -m "not slow"
 # Test files run side by side, a thread each: most of their time is start-up, which more threads do not shorten.
 TEST_PROCESSES ?= 2
 

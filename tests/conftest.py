@@ -1,5 +1,6 @@
 """FFC spelled out from the paper: slow, in elementary operations, independent of the package's own functions."""
 
+import builtins
 import math
 from collections import Counter
 from types import SimpleNamespace
@@ -14,6 +15,12 @@ LONGEST_FILES = ("test_training.py", "test_readme.py", "test_distributed.py", "t
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST_FILES)  # stable: the rest keeps its order
+
+
+@pytest.fixture(autouse=True)
+def imports_restored(monkeypatch):
+    """detectron2's LazyConfig leaves its own ``__import__`` behind when a config fails."""
+    monkeypatch.setattr(builtins, "__import__", builtins.__import__)
 
 
 @pytest.fixture(autouse=True)

@@ -220,6 +220,7 @@ def test_a_wrong_command_is_refused_at_once(arguments, message, monkeypatch, cap
     assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_quick_run_reports_every_line_and_says_what_was_not_measured(tmp_path):
     pytest.importorskip("detectron2")
     pytest.importorskip("mmseg")

@@ -168,6 +168,7 @@ def test_nothing_saved_yet_starts_from_the_beginning_but_damaged_files_alone_are
         checkpoint_to_resume(tmp_path)
 
 
+@pytest.mark.slow
 def test_mmengines_resume_takes_the_fallback(folder, caplog):
     """As mmseg's train.py calls it: the hook chooses before mmengine reads the pointer."""
     out = folder / "fallback"

@@ -274,6 +274,7 @@ def mmseg_run(folder):
     return command
 
 
+@pytest.mark.slow
 def test_detectron2_ends_when_a_rank_is_killed_and_goes_on_from_the_last_checkpoint(folder, detectron2_run):
     out = folder / "killed_rcnn"
     last = out / "last_checkpoint"
@@ -285,6 +286,7 @@ def test_detectron2_ends_when_a_rank_is_killed_and_goes_on_from_the_last_checkpo
     assert torch.load(out / "model_final.pth", weights_only=True)["iteration"] == done + 1
 
 
+@pytest.mark.slow
 def test_mmseg_ends_when_a_rank_is_killed_and_goes_on_from_the_last_checkpoint(folder, mmseg_run):
     out = folder / "killed psp"
     last = out / "last_checkpoint"

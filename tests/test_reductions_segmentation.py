@@ -281,6 +281,7 @@ def test_eval_cityscapes_scores_every_reduction_as_test_py_does(folder):
     assert expected["mIoU"] == pytest.approx(results["out5"]["mIoU"], abs=0.00501)  # rounded to two digits
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(folder):
     script = ROOT / "tools" / "eval_cityscapes.py"
     arguments = [FFC_PSP, "model.pth", "--reduce", "vote,out1"]
@@ -292,6 +293,7 @@ def test_two_processes_find_what_one_finds(folder):
     assert first == second and first["vote"]["mIoU"] > 0
 
 
+@pytest.mark.slow
 def test_eval_cityscapes_refuses_before_it_runs(folder):
     script = ROOT / "tools" / "eval_cityscapes.py"
     torch.save({"state_dict": small_model(path=PSP).state_dict()}, folder / "stock.pth")

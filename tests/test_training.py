@@ -99,6 +99,7 @@ def test_mmseg_training_lowers_the_loss_and_resumes(folder):
     assert sum(losses[i] for i in (10, 11, 12)) < 0.9 * sum(losses[i] for i in (1, 2, 3))
 
 
+@pytest.mark.slow
 def test_mmseg_stock_checkpoint_warm_starts_ffc_and_tests_with_augmentation(folder):
     mmseg_train(folder, PSP, folder / "stock_psp", 2, "default_hooks.checkpoint.interval=2")
     weights = folder / "stock_psp" / "iter_2.pth"
@@ -113,6 +114,7 @@ def test_mmseg_stock_checkpoint_warm_starts_ffc_and_tests_with_augmentation(fold
     assert augmented["aAcc"] > 0 and augmented["aAcc"] != plain["aAcc"]
 
 
+@pytest.mark.slow
 def test_evaluations_that_train_net_lacks_are_refused_before_training(folder):
     for option, name in ((["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED"),
                          (["DATASETS.TEST", "('voc_2007_test',)"], "voc_2007_test")):

@@ -122,7 +122,14 @@ def sample():
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("heads", ["FFCStandardROIHeads", "FFCRes5ROIHeads", "FFCCascadeROIHeads"])
+@pytest.mark.parametrize(
+    "heads",
+    [
+        "FFCStandardROIHeads",
+        pytest.param("FFCRes5ROIHeads", marks=pytest.mark.slow),
+        pytest.param("FFCCascadeROIHeads", marks=pytest.mark.slow),
+    ],
+)
 def test_detectron2s_mixed_precision_loop_trains_ffc(monkeypatch, heads, precision):
     """AMPTrainer (SOLVER.AMP.ENABLED, train.amp.enabled) with the CPU's autocast and gradient scaler for CUDA's."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
