@@ -98,7 +98,7 @@ def is_whole(path: _Path) -> bool:
     except zipfile.BadZipFile:
         return False
     except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error, zlib.error):
-        return False  # what zipfile and torch raise for a damaged structure
+        return False  # what zipfile (NotImplementedError: its method of compression) and torch raise for a damaged file
     except (AssertionError, AttributeError, LookupError, OverflowError, TypeError):
         return False  # what torch raises for a malformed pickle under right checksums
     return True

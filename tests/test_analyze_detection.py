@@ -296,4 +296,4 @@ def test_wrong_arguments_are_named(tmp_path, monkeypatch, arguments, message):
         (tmp_path / name).write_text("")
     (tmp_path / "lazy.py").write_text("from detectron2 import model_zoo\n")
     with pytest.raises(UserError, match=message):
-        tool.framework_of(tool.parse_args(arguments))
+        tool.check_arguments(tool.parse_args(arguments))

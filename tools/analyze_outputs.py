@@ -22,17 +22,16 @@ row.
 """
 
 import argparse
-import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+
+from framework import framework_of
 
 from ffc_dense.commands import add_debug_argument, reporting
 from ffc_dense.diagnosis.files import NAME, write
 from ffc_dense.diagnosis.table import markdown
 from ffc_dense.errors import UserError
-
-LAZY = re.compile(r"LazyCall|LazyConfig|^(from|import) +detectron2|model_zoo", re.MULTILINE)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,34 +51,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def framework_of(args: argparse.Namespace) -> str:
-    """'detectron2' or 'mmseg', by the config.
-
-    Raises:
-        UserError: the config or the checkpoint is not there, the config is a LazyConfig, or the overrides are those of
-            the other framework.
-    """
-    config = Path(args.config)
-    for path, what in ((config, "config"), (Path(args.checkpoint), "checkpoint")):
-        if not path.is_file():
-            raise UserError(f"the {what} {path} is not a file")
+def check_arguments(args: argparse.Namespace) -> str:
+    """The framework of the config. Raises a UserError for arguments that cannot be meant."""
+    framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
     if args.gallery < 0:
         raise UserError(f"--gallery: expected a number of images, 0 or more, got {args.gallery}")
-    if config.suffix in (".yaml", ".yml"):
-        if args.cfg_options:
-            raise UserError(f"--cfg-options are for mmseg, {config} is detectron2's: write KEY VALUE instead")
-        return "detectron2"
-    if config.suffix != ".py":
-        raise UserError(f"{config}: expected detectron2's .yaml or mmseg's .py")
-    if LAZY.search(config.read_text(errors="replace")):
-        raise UserError(f"{config} is a detectron2 LazyConfig: name its yaml twin, which has the same parameter names")
-    if args.overrides:
-        raise UserError(f"{' '.join(args.overrides)}: {config} is mmseg's, write --cfg-options KEY=VALUE instead")
-    return "mmseg"
+    return framework
 
 
 def analyze(args: argparse.Namespace) -> dict:
-    framework = framework_of(args)
+    framework = check_arguments(args)
     folder = Path(args.output or Path(args.checkpoint).parent / f"analysis_{Path(args.checkpoint).stem}")
     try:
         folder.mkdir(parents=True, exist_ok=True)

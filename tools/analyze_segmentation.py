@@ -1,35 +1,24 @@
 """The mmseg side of ``analyze_outputs.py``."""
 
-import argparse
 import math
 from functools import partial
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ffc_dense.commands import reading_input
 from ffc_dense.errors import UserError
-from ffc_dense.segmentation import (
-    analysis,  # noqa: F401  (registers the loop, with the heads and the metrics)
-    safe_loading,  # noqa: F401  (mmengine runs nothing in yaml configs)
-)
+from ffc_dense.segmentation import analysis  # noqa: F401  (registers the loop, with the heads and the metrics)
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
-from ffc_dense.segmentation.config_checks import check_config, check_folders
-from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options, in_a_loop
+from ffc_dense.segmentation.config_checks import check_folders
+from ffc_dense.segmentation.config_errors import explain_build, in_a_loop
+from ffc_dense.segmentation.read_config import read_config
 
 DECISION = "pixels of the label maps that mmseg predicts, at the size of the labels"
 
 
 def setup(config: str, overrides: list[str], gallery: int, folder: str) -> Config:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cfg-options", nargs="*", action=DictAction)
-    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
-        options = parser.parse_args(["--cfg-options", *overrides]).cfg_options
-    with reading_input(partial(explain_config, path=config)):
-        cfg = Config.fromfile(config)
-    with reading_input(partial(explain_options, options=options)):
-        cfg.merge_from_dict(options)
-    check_config(cfg)
+    cfg = read_config(config, overrides)
     if "test_dataloader" not in cfg or "model" not in cfg:
         raise UserError(f"{config}: test_dataloader and model are needed, it has {', '.join(cfg)}")
     check_folders(cfg, ("test_dataloader",))

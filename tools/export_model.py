@@ -16,7 +16,7 @@ from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
-from analyze_outputs import LAZY
+from framework import framework_of
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.config_errors import SEE_TRACEBACK, first_lines
@@ -45,27 +45,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def framework_of(args: argparse.Namespace) -> str:
-    """'detectron2' or 'mmseg', by the config. Raises a UserError for arguments that cannot be meant."""
-    config = Path(args.config)
-    for path, what in ((config, "config"), (Path(args.checkpoint.split("?sha256=")[0]), "checkpoint")):
-        if not path.is_file():
-            raise UserError(f"the {what} {path} is not a file")
+def check_arguments(args: argparse.Namespace) -> None:
     if not 18 <= args.opset <= 20:
         raise UserError(f"--opset: expected 18 to 20, got {args.opset}")
     if not Path(args.output).absolute().parent.is_dir():
         raise UserError(f"--output: the folder {Path(args.output).absolute().parent} does not exist")
-    if config.suffix in (".yaml", ".yml"):
-        if args.cfg_options:
-            raise UserError(f"--cfg-options are for mmseg, {config} is detectron2's: write KEY VALUE instead")
-        return "detectron2"
-    if config.suffix != ".py":
-        raise UserError(f"{config}: expected detectron2's .yaml or mmseg's .py")
-    if LAZY.search(config.read_text(errors="replace")):
-        raise UserError(f"{config} is a detectron2 LazyConfig: name its yaml twin, which has the same parameter names")
-    if args.overrides:
-        raise UserError(f"{' '.join(args.overrides)}: {config} is mmseg's, write --cfg-options KEY=VALUE instead")
-    return "mmseg"
 
 
 def explain(output: str, what: str, error: Exception) -> str:
@@ -73,7 +57,8 @@ def explain(output: str, what: str, error: Exception) -> str:
 
 
 def export(args: argparse.Namespace) -> None:
-    framework = framework_of(args)
+    framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
+    check_arguments(args)
     with redirect_stdout(sys.stderr):  # the frameworks and the exporters log there
         if framework == "detectron2":
             import export_detection as side

@@ -1,10 +1,8 @@
 """The mmseg side of ``export_model.py``."""
 
-import argparse
 from functools import partial
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -14,24 +12,10 @@ from ffc_dense.errors import UserError
 from ffc_dense.export.checking import Agreement, compare_dense
 from ffc_dense.export.recording import Exportable
 from ffc_dense.reductions import choose_reductions, ffc_layers
-from ffc_dense.segmentation import safe_loading  # noqa: F401  (registers the heads; mmengine runs nothing in yaml)
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
-from ffc_dense.segmentation.config_checks import check_config
-from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options
+from ffc_dense.segmentation.config_errors import explain_build
 from ffc_dense.segmentation.export import INPUTS, OUTPUTS, ExportableSegmentor, exporting
-
-
-def read_config(config: str, overrides: list[str]) -> Config:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cfg-options", nargs="*", action=DictAction)
-    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
-        options = parser.parse_args(["--cfg-options", *overrides]).cfg_options
-    with reading_input(partial(explain_config, path=config)):
-        cfg = Config.fromfile(config)
-    with reading_input(partial(explain_options, options=options)):
-        cfg.merge_from_dict(options)
-    check_config(cfg)
-    return cfg
+from ffc_dense.segmentation.read_config import read_config
 
 
 def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:

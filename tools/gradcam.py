@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from analyze_outputs import framework_of
+from framework import framework_of
 from tqdm import tqdm
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
@@ -83,22 +83,12 @@ def box_explainer(args: Namespace) -> tuple[Callable, list[str]]:
 
 
 def region_explainer(args: Namespace) -> tuple[Callable, list[str]]:
-    from mmengine.config import Config, DictAction
-
-    from ffc_dense.segmentation import Segmentor, safe_loading  # noqa: F401  (mmengine runs nothing in yaml configs)
-    from ffc_dense.segmentation.config_checks import check_config
-    from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options
+    from ffc_dense.segmentation import Segmentor
+    from ffc_dense.segmentation.config_errors import explain_build
     from ffc_dense.segmentation.gradcam import RegionExplainer
+    from ffc_dense.segmentation.read_config import read_config
 
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cfg-options", nargs="*", action=DictAction)
-    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
-        options = parser.parse_args(["--cfg-options", *args.cfg_options]).cfg_options
-    with reading_input(partial(explain_config, path=args.config)):
-        cfg = Config.fromfile(args.config)
-    with reading_input(partial(explain_options, options=options)):
-        cfg.merge_from_dict(options)
-    check_config(cfg)
+    cfg = read_config(args.config, args.cfg_options)
     with reading_input(partial(explain_build, cfg=cfg)):
         segmentor = Segmentor(cfg, args.checkpoint)
     return partial(RegionExplainer(segmentor), pixel=args.pixel), list(segmentor.classes)
@@ -113,8 +103,7 @@ def label_of(target: str, names: list[str]) -> str | int | None:
 
 
 def main(args: Namespace) -> int:
-    # analyze_outputs.py takes detectron2's keys without a flag.
-    framework = framework_of(Namespace(**vars(args), overrides=args.opts, gallery=0))
+    framework = framework_of(args.config, args.checkpoint, args.opts, args.cfg_options)
     jobs = collect(args.input, args.output)
     videos = [str(job.source) for job in jobs if job.video]
     if videos:
