@@ -12,13 +12,13 @@ from ffc_dense.segmentation import analysis  # noqa: F401  (registers the loop, 
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
 from ffc_dense.segmentation.config_checks import check_folders
 from ffc_dense.segmentation.config_errors import explain_build, in_a_loop
-from ffc_dense.segmentation.read_config import read_config
+from ffc_dense.segmentation.read_config import parse_options, read_config
 
 DECISION = "pixels of the label maps that mmseg predicts, at the size of the labels"
 
 
 def setup(config: str, overrides: list[str], gallery: int, folder: str) -> Config:
-    cfg = read_config(config, overrides)
+    cfg = read_config(config, parse_options(overrides))
     if "test_dataloader" not in cfg or "model" not in cfg:
         raise UserError(f"{config}: test_dataloader and model are needed, it has {', '.join(cfg)}")
     check_folders(cfg, ("test_dataloader",))

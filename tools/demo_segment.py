@@ -18,16 +18,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.demo.files import collect
 from ffc_dense.demo.run import run
-from ffc_dense.segmentation import Segmentor, safe_loading  # noqa: F401  (mmengine runs nothing in yaml configs)
-from ffc_dense.segmentation.config_checks import check_config
-from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options
+from ffc_dense.segmentation import Segmentor
+from ffc_dense.segmentation.config_errors import explain_build
 from ffc_dense.segmentation.map_files import maps_of, write_maps
 from ffc_dense.segmentation.map_pictures import beside_maps
+from ffc_dense.segmentation.read_config import read_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,11 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_model(args: argparse.Namespace) -> Segmentor:
-    with reading_input(partial(explain_config, path=args.config)):
-        cfg = Config.fromfile(args.config)
-    with reading_input(partial(explain_options, options=args.cfg_options)):
-        cfg.merge_from_dict(args.cfg_options or {})
-    check_config(cfg)
+    cfg = read_config(args.config, args.cfg_options)
     with reading_input(partial(explain_build, cfg=cfg)):
         opinions = args.maps or args.save_maps
         return Segmentor(cfg, args.checkpoint, args.device, reduce=args.reduce, opinions=opinions)

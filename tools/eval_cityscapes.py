@@ -37,9 +37,10 @@ from ffc_dense.segmentation import (
     with_opinions,
 )
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
-from ffc_dense.segmentation.config_checks import check_config, check_folders
-from ffc_dense.segmentation.config_errors import explain_build, explain_config, explain_options, in_a_loop
+from ffc_dense.segmentation.config_checks import check_folders
+from ffc_dense.segmentation.config_errors import explain_build, in_a_loop
 from ffc_dense.segmentation.data_configs import check_config_files, check_values, forbid_imports_by_name
+from ffc_dense.segmentation.read_config import read_config
 
 OFFICIAL = "cityscapesscripts"
 AGREEMENT = 1e-6  # between the two evaluators, as a share of 1
@@ -81,11 +82,7 @@ def evaluation_config(args: argparse.Namespace) -> Config:
             check_weights_only(path, "checkpoint")
         safe_loading.require_weights_only()
         forbid_imports_by_name()
-    with reading_input(partial(explain_config, path=args.config)):
-        cfg = Config.fromfile(args.config)
-    with reading_input(partial(explain_options, options=args.cfg_options)):
-        cfg.merge_from_dict(args.cfg_options or {})
-    check_config(cfg)
+    cfg = read_config(args.config, args.cfg_options)
     if args.weights_only:
         check_values(cfg, args.config, weights=True)
     dataset = cfg.get("test_dataloader", {}).get("dataset", ConfigDict(type=None))

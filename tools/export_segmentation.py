@@ -15,13 +15,13 @@ from ffc_dense.reductions import choose_reductions, ffc_layers
 from ffc_dense.segmentation.checkpoint import load_for_evaluation
 from ffc_dense.segmentation.config_errors import explain_build
 from ffc_dense.segmentation.export import INPUTS, OUTPUTS, ExportableSegmentor, exporting
-from ffc_dense.segmentation.read_config import read_config
+from ffc_dense.segmentation.read_config import parse_options, read_config
 
 
 def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:
     if files:
         raise UserError("--images are for detectors: a segmentor is checked on random images, each pixel of them")
-    cfg = read_config(config, overrides)
+    cfg = read_config(config, parse_options(overrides))
     with reading_input(partial(explain_build, cfg=cfg)):
         init_default_scope("mmseg")
         model = MODELS.build(cfg.model).eval()

@@ -86,9 +86,9 @@ def region_explainer(args: Namespace) -> tuple[Callable, list[str]]:
     from ffc_dense.segmentation import Segmentor
     from ffc_dense.segmentation.config_errors import explain_build
     from ffc_dense.segmentation.gradcam import RegionExplainer
-    from ffc_dense.segmentation.read_config import read_config
+    from ffc_dense.segmentation.read_config import parse_options, read_config
 
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, parse_options(args.cfg_options))
     with reading_input(partial(explain_build, cfg=cfg)):
         segmentor = Segmentor(cfg, args.checkpoint)
     return partial(RegionExplainer(segmentor), pixel=args.pixel), list(segmentor.classes)

@@ -80,27 +80,24 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
     Raises:
         UserError: the message names the key or file.
     """
-    from mmengine.config import Config
 
     from ffc_dense.commands import reading_input
     from ffc_dense.errors import UserError
 
     # safe_loading replaces mmengine's loaders, before the config is read.
     from ffc_dense.segmentation import config_checks, config_errors, data_configs, safe_loading
+    from ffc_dense.segmentation.read_config import read_config
 
     with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs, got {' '.join(args)}"):
         known = parse_tool_args(args, tool)
-    with reading_input(partial(config_errors.explain_config, path=known.config)):
-        if weights_only:
+    if weights_only:
+        with reading_input(partial(config_errors.explain_config, path=known.config)):
             data_configs.check_config_files(known.config)
-        cfg = Config.fromfile(known.config)
-    with reading_input(partial(config_errors.explain_options, options=known.cfg_options)):
-        cfg.merge_from_dict(known.cfg_options or {})
+        data_configs.forbid_imports_by_name()
+    cfg = read_config(known.config, known.cfg_options)
     if weights_only:
         data_configs.check_values(cfg, known.config, weights=True)
-        data_configs.forbid_imports_by_name()
         safe_loading.require_weights_only(work_dir_of(known, cfg))
-    config_checks.check_config(cfg)
     if tool == "test" and "://" not in known.checkpoint and not Path(known.checkpoint.split("?")[0]).is_file():
         raise UserError(f"{known.checkpoint}: there is no such checkpoint; name the .pth file that a training wrote")
     weights = cfg.get("load_from") or ""

@@ -9,23 +9,27 @@ from .config_checks import check_config
 from .config_errors import explain_config, explain_options
 
 
-def read_config(path: str, overrides: list[str]) -> Config:
-    """mmseg's config with ``--cfg-options`` merged, checked.
-
-    Args:
-        path: the config file.
-        overrides: KEY=VALUE pairs, as mmengine's DictAction takes them.
+def parse_options(pairs: list[str]) -> dict | None:
+    """KEY=VALUE pairs as mmengine's DictAction takes them, to what ``Config.merge_from_dict`` takes.
 
     Raises:
-        UserError: the file, a pair or a value of the config is wrong; the message names it.
+        UserError: not such pairs.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--cfg-options", nargs="*", action=DictAction)
     with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
-        options = parser.parse_args(["--cfg-options", *overrides]).cfg_options
+        return parser.parse_args(["--cfg-options", *pairs]).cfg_options
+
+
+def read_config(path: str, options: dict | None) -> Config:
+    """mmseg's config with ``--cfg-options`` merged, checked.
+
+    Raises:
+        UserError: the file, an option or a value of the config is wrong; the message names it.
+    """
     with reading_input(partial(explain_config, path=path)):
         cfg = Config.fromfile(path)
     with reading_input(partial(explain_options, options=options)):
-        cfg.merge_from_dict(options)
+        cfg.merge_from_dict(options or {})
     check_config(cfg)
     return cfg
