@@ -13,7 +13,7 @@ from run_folders import detectron2_run, mmengine_run
 from tools_in_process import run_tool
 
 from ffc_dense.report import analyses, logs
-from ffc_dense.report.chart import ticks
+from ffc_dense.report.chart import LEFT, Series, chart, ticks
 from ffc_dense.report.markup import Markup, tag
 from ffc_dense.report.runs import collect
 from ffc_dense.results import read_runs
@@ -241,6 +241,14 @@ def test_long_curves_become_means_and_keep_their_end():
 def test_ticks_are_round_and_cover_the_values(low, high):
     found = ticks(low, high)
     assert found[0] <= low + 1e-12 and found[-1] >= high - 1e-12 and 2 <= len(found) <= 8
+
+
+@pytest.mark.parametrize("value", [0.0, 2.5, -1e30])
+def test_a_line_that_has_iteration_0_alone_is_a_mark_at_the_left_edge(value):
+    page = Page(chart("loss", [Series("FFC", [(0.0, value)], 0)]))
+    (mark,) = page.all("circle")
+    assert float(mark["cx"]) == LEFT and not page.all("polyline")
+    assert [each["x"] for each in page.all("text", class_="tick middle")][:-1] == [str(float(LEFT))]
 
 
 def test_markup_escapes_text_and_attributes_and_nothing_twice():

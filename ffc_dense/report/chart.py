@@ -24,7 +24,8 @@ class Series:
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round numbers from ``low`` or below to ``high`` or above, about ``wanted`` of them."""
     if high <= low:
-        low, high = (low - 0.5, low + 0.5) if low else (0.0, 1.0)
+        margin = max(0.5, abs(low) / 10)  # 0.5 would be lost in the rounding of a huge value
+        low, high = (low - margin, low + margin) if low else (0.0, 1.0)
     step = 10 ** math.floor(math.log10((high - low) / wanted))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= wanted)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -38,8 +39,9 @@ def chart(title: str, series: list[Series]) -> Markup:
     low, high = min(ys), max(ys)
     if 0 <= low < 0.7 * high or low == high > 0:
         low = 0.0
-    x_ticks, y_ticks = ticks(0, max(xs), 4), ticks(low, high)
-    x_end = max(xs)
+    last = max(xs)
+    x_ticks, y_ticks = ticks(0, last, 4), ticks(low, high)
+    x_end = last or 1  # a log that has iteration 0 alone is a mark at the left edge
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -51,7 +53,7 @@ def chart(title: str, series: list[Series]) -> Markup:
         y = at(0, value)[1]
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(tag("text", f"{value:.4g}", x=LEFT - 6, y=y + 4, class_="tick end"))
-    for value in (value for value in x_ticks if value <= x_end):
+    for value in (value for value in x_ticks if value <= last):
         parts.append(tag("text", f"{value:,.0f}", x=at(value, 0)[0], y=HEIGHT - BOTTOM + 16, class_="tick middle"))
     parts.append(tag("text", "iterations", x=LEFT + width / 2, y=HEIGHT - 4, class_="tick middle"))
     for each in series:
