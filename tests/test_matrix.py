@@ -1,8 +1,11 @@
 """The quick cells of ``matrix/run.py``: what a tool says whose framework is absent."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 RUN = Path(__file__).parent / "matrix" / "run.py"
 
@@ -20,6 +23,59 @@ def test_training_tools_name_the_absent_framework():
         ("detectron2", "train", "refused"),
         ("mmseg", "train", "refused"),
     ]
+
+
+@pytest.fixture(scope="module")
+def run():
+    """matrix/run.py as a module."""
+    spec = importlib.util.spec_from_file_location("matrix_run", RUN)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+NAMED = {
+    "mmseg": [
+        "mmseg_tool.py: error: mmseg is not installed: pip install 'ffc_dense[segmentation]'",
+        "ModuleNotFoundError: No module named 'mmengine'",
+        "ModuleNotFoundError: No module named 'mmcv.ops'",
+        "demo_segment.py: error: No module named 'mmseg'",
+    ],
+    "detectron2": ["Traceback\nModuleNotFoundError: No module named 'detectron2'", "No module named 'fvcore.nn'"],
+}
+OTHERWISE_WRONG = {
+    "mmseg": [
+        "",
+        "mmseg_tool.py: error: psp.py: there is no such config; correct the path",
+        "mmseg_tool.py: error: 'FFCPSPHead' is not in the mmseg::model registry",
+        "ModuleNotFoundError: No module named 'detectron2'",
+        "ModuleNotFoundError: No module named 'mmsegx'",
+        "No module named 'mmseg'\nKeyError: 'model'",
+    ],
+    "detectron2": [
+        "detectron2_tool.py: error: unknown key SOLVER.MAX_ITERS",
+        "ImportError: cannot import name 'add_ffc_config' from 'ffc_dense.detection'",
+        "ModuleNotFoundError: No module named 'mmseg'",
+    ],
+}
+
+
+def ended(code, stderr):
+    return subprocess.CompletedProcess([], code, stdout="", stderr=stderr)
+
+
+@pytest.mark.parametrize("framework", NAMED)
+def test_a_refusal_counts_only_if_it_says_which_module_is_missing_or_what_to_install(run, framework):
+    job = run.Job(framework, "train", [])
+    for stderr in NAMED[framework]:
+        assert run.verdict(job, True, ended(1, stderr)) == "refused", stderr
+        assert run.verdict(job, True, ended(0, stderr)) == "FAILED", stderr
+    for stderr in OTHERWISE_WRONG[framework]:
+        assert run.verdict(job, True, ended(2, stderr)) == "FAILED", stderr
+    assert run.verdict(job, False, ended(1, NAMED[framework][0])) == "FAILED"  # it is there
+    assert run.verdict(job, False, ended(0, "")) == "ok" and run.verdict(job, True, None) == "FAILED"
 
 
 def test_a_word_that_no_row_contains_is_an_error():

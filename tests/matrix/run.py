@@ -6,12 +6,13 @@
 
 Tiny trainings on a mini dataset of a few images, on the CPU. The package is taken from this clone. A framework that is
 absent, blocked by ``absent/sitecustomize.py`` or not installed, is to be *named* by its tools: exit code other than 0,
-and the last line of stderr has its name or what to install (``refused``).
+and the last line of stderr says that there is no such module, or what to ``pip install`` (``refused``).
 Exit code: 0 if every cell is as expected, 1 if not, 2 for wrong arguments.
 """
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -87,8 +88,10 @@ def verdict(job: Job, absent: bool, done: subprocess.CompletedProcess | None) ->
         return "FAILED"
     if not absent:
         return "ok" if done.returncode == 0 else "FAILED"
-    last = (done.stderr.strip().splitlines() or [""])[-1].lower().replace("mmsegmentation", "mmseg")
-    named = "pip install" in last or any(package in last for package in PACKAGES[job.framework])
+    last = (done.stderr.strip().splitlines() or [""])[-1].lower()
+    said = re.sub(r"^\S+\.py: error: ", "", last)  # mmseg_tool.py names mmseg whatever is wrong
+    packages = "|".join(PACKAGES[job.framework])
+    named = re.search(rf"no module named '({packages})\b", said) or "pip install" in said
     return "refused" if done.returncode != 0 and named else "FAILED"
 
 
