@@ -25,7 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
-from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection import (
+    EvalCheckpointer,
+    safe_proposals,  # noqa: F401  (detectron2's reader of proposal files)
+)
 from ffc_dense.detection.atomic_checkpoint import AtomicCheckpointer, KeepNewest
 from ffc_dense.detection.config_checks import check_lazy_config, lazy_datasets
 from ffc_dense.detection.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides

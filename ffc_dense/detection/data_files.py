@@ -2,9 +2,9 @@
 
 import yaml
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 
-from ..safe_files import UnsafeFileError, check_weights_only, read_pickle
+from ..safe_files import UnsafeFileError, check_weights_only
+from . import safe_proposals  # noqa: F401  (detectron2's reader of proposal files)
 
 
 def merge_config_file(cfg: CfgNode, path: str) -> None:
@@ -27,10 +27,7 @@ def merge_config_file(cfg: CfgNode, path: str) -> None:
 
 
 def check_data_only(cfg: CfgNode, *, weights_only: bool) -> None:
-    """Refuse files named by ``cfg`` that would run code, before anything else is read.
-
-    detectron2 unpickles the files in ``DATASETS.PROPOSAL_FILES_*``; here they are first read as arrays and plain
-    values, and refused if they hold anything else.
+    """Refuse weights named by ``cfg`` that could hold code, before anything else is read.
 
     Args:
         weights_only: ``--weights-only``: ``MODEL.WEIGHTS`` must be a .safetensors file, or none.
@@ -40,8 +37,3 @@ def check_data_only(cfg: CfgNode, *, weights_only: bool) -> None:
     """
     if weights_only:
         check_weights_only(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
-    if cfg.MODEL.LOAD_PROPOSALS:
-        for path in (*cfg.DATASETS.PROPOSAL_FILES_TRAIN, *cfg.DATASETS.PROPOSAL_FILES_TEST):
-            content = read_pickle(PathManager.get_local_path(path))
-            if not isinstance(content, dict):
-                raise UnsafeFileError(f"{path} holds a {type(content).__name__}, expected a dict of proposals")

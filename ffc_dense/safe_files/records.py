@@ -162,8 +162,7 @@ def _resolve(node: Any, seen: dict[int, Any]) -> Any:
         found = node
         seen[id(node)] = node, found
         for key in node:
-            if isinstance(key, Record):
-                raise Refused(f"{key.name} as a key")
+            _refuse_records(key, "as a key")
             node[key] = _resolve(node[key], seen)
     elif isinstance(node, list):
         found = node
@@ -171,10 +170,23 @@ def _resolve(node: Any, seen: dict[int, Any]) -> Any:
         node[:] = [_resolve(item, seen) for item in node]
     elif type(node) is tuple:
         found = tuple(_resolve(item, seen) for item in node)
+    elif isinstance(node, set | frozenset):
+        found = node
+        for item in node:
+            _refuse_records(item, "in a set")
     else:
         return node
     seen[id(node)] = node, found  # holds the node too: its id may not be used again
     return found
+
+
+def _refuse_records(node: Any, where: str) -> None:
+    """Of what is hashed: it cannot be replaced in its place."""
+    if isinstance(node, Record):
+        raise Refused(f"{node.name} {where}")
+    if isinstance(node, tuple | frozenset):
+        for part in node:
+            _refuse_records(part, where)
 
 
 def _resolve_record(record: Record, seen: dict[int, Any]) -> Any:
