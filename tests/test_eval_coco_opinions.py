@@ -13,6 +13,7 @@ from small_detector import small_model
 from tools_in_process import run_tool
 
 from ffc_dense.minidata import make_mini_coco
+from ffc_dense.safe_files import write_safetensors
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "mini_coco"
 FFC, STOCK = CONFIGS / "faster_rcnn_R_18_FPN_ffc.yaml", CONFIGS / "faster_rcnn_R_18_FPN.yaml"
@@ -120,6 +121,15 @@ def test_ensembles_that_cannot_be_evaluated_are_refused(folder, monkeypatch, arg
     monkeypatch.chdir(folder)
     code, _, err = evaluate(folder, "refused", *arguments)
     assert code == 2 and message in err.splitlines()[-1]
+    assert not (folder / "refused" / "ensemble.json").exists()
+
+
+def test_weights_only_holds_for_the_members_of_an_ensemble(folder):
+    weights = torch.load(folder / "ffc.pth", weights_only=True)["model"]
+    write_safetensors(weights, folder / "ffc.safetensors", {})
+    arguments = ["--weights-only", "--ensemble", folder / "ffc.pth"]
+    code, _, err = evaluate(folder, "refused", *arguments, weights="ffc.safetensors")
+    assert code == 2 and f"MODEL.WEIGHTS {folder / 'ffc.pth'} is not a .safetensors file" in err.splitlines()[-1]
     assert not (folder / "refused" / "ensemble.json").exists()
 
 

@@ -42,6 +42,7 @@ from ffc_dense.detection import (
 )
 from ffc_dense.detection.config_checks import check_config
 from ffc_dense.detection.config_errors import explain_build
+from ffc_dense.detection.data_files import check_data_only
 from ffc_dense.detection.startup import check_weights
 from ffc_dense.errors import UserError
 from ffc_dense.reductions import choose_reductions
@@ -155,6 +156,7 @@ def main(args) -> dict:
             others = [member_cfg(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights])
                       for file, weights in zip(args.configs, args.ensemble, strict=True)]  # fmt: skip
             for other in others:
+                check_data_only(other, weights_only=args.weights_only)
                 check_weights(other.MODEL.WEIGHTS, "--ensemble", needed=True)
             model = load_ensemble([cfg, *others], args.reduce, args.opinions)
         else:
