@@ -15,7 +15,7 @@ from ffc_dense.diagnosis.calibration import Calibration
 from ffc_dense.diagnosis.decisions import NONE, Decisions, Election, winning_output
 from ffc_dense.diagnosis.gallery import Gallery
 from ffc_dense.diagnosis.table import markdown
-from ffc_dense.diagnosis.training import replace_method, training_scalars
+from ffc_dense.diagnosis.training import training_scalars
 from ffc_dense.voting import elect
 
 # --- calibration ------------------------------------------------------------------------------------------------------
@@ -294,15 +294,3 @@ def test_training_scalars_leave_random_numbers_and_graph_alone():
     training_scalars(layer, x, torch.zeros(8, dtype=torch.int64))
     assert torch.equal(torch.get_rng_state(), before) and x.grad is None
     assert all(parameter.grad is None for parameter in layer.parameters()) and layer.training
-
-
-def test_a_replaced_method_comes_back_with_what_stood_there():
-    module = nn.Linear(2, 2)
-    undo = replace_method(module, "extra_repr", lambda stock: f"[{stock()}]")
-    assert module.extra_repr().startswith("[in_features=2")
-    again = replace_method(module, "extra_repr", lambda stock: f"<{stock()}>")
-    assert module.extra_repr().startswith("<[")
-    again()
-    assert module.extra_repr().startswith("[")
-    undo()
-    assert "extra_repr" not in vars(module)

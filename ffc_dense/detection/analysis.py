@@ -16,6 +16,7 @@ from ..diagnosis.activity import active_units
 from ..diagnosis.analysis import Analysis
 from ..diagnosis.decisions import NONE
 from ..reductions import reduced
+from ..replacing import replaced_method
 from ..voting import elect
 from .reductions import AllReductions
 
@@ -169,22 +170,14 @@ def _input_scale(one: dict) -> tuple[float, float]:
 def _first_call(predictor: torch.nn.Module) -> Iterator[dict]:
     """Within the context, note the box features (all proposals, C) and the proposals that ``predictor`` gets first."""
     seen: dict = {}
-    predict_boxes = predictor.predict_boxes
-    replaced = vars(predictor).get("predict_boxes")
 
     def note_features(_, args) -> None:
         seen.setdefault("features", args[0].flatten(1))
 
-    def note_proposals(predictions, proposals):
+    def note_proposals(predict_boxes, predictions, proposals):
         seen.setdefault("proposals", proposals)
         return predict_boxes(predictions, proposals)
 
     handle = predictor.register_forward_pre_hook(note_features)
-    predictor.predict_boxes = note_proposals
-    try:
+    with handle, replaced_method(predictor, "predict_boxes", note_proposals):
         yield seen
-    finally:
-        handle.remove()
-        del predictor.predict_boxes
-        if replaced is not None:
-            predictor.predict_boxes = replaced

@@ -11,6 +11,7 @@ from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, ROIHead
 from torch import nn
 
 from ..reductions import reduced
+from ..replacing import replaced_method
 
 
 class AllReductions(nn.Module):
@@ -84,39 +85,31 @@ def box_features_once(roi_heads: ROIHeads) -> Iterator[Callable[[], None]]:
     else:
         calls = {}
     with ExitStack() as stack:
-        tapes = [stack.enter_context(_Tape(module, count)) for module, count in calls.items()]
+        rewinds = [stack.enter_context(_tape(module, count)) for module, count in calls.items()]
+        yield lambda: [rewind() for rewind in rewinds]
 
-        def rewind() -> None:
-            for tape in tapes:
-                tape.position = 0
 
+@contextmanager
+def _tape(module: nn.Module, count: int) -> Iterator[Callable[[], None]]:
+    """Within the context, the first ``count`` calls of a module after each rewind return what they first returned.
+
+    Yields the function that rewinds.
+    """
+    returned: list[Any] = []
+    position = 0
+
+    def rewind() -> None:
+        nonlocal position
+        position = 0
+
+    def play(forward: Callable, *args, **kwargs) -> Any:
+        nonlocal position
+        position += 1
+        if position > count:
+            return forward(*args, **kwargs)
+        if position > len(returned):
+            returned.append(forward(*args, **kwargs))
+        return returned[position - 1]
+
+    with replaced_method(module, "forward", play):
         yield rewind
-
-
-class _Tape:
-    """Within the context, the first ``count`` calls of a module after each rewind return what they first returned."""
-
-    def __init__(self, module: nn.Module, count: int):
-        self.module, self.count = module, count
-        self.returned: list[Any] = []
-        self.position = 0
-
-    def __enter__(self) -> "_Tape":
-        forward = self.module.forward
-        self.replaced = vars(self.module).get("forward")  # one that somebody else had put on the instance
-
-        def play(*args, **kwargs):
-            self.position += 1
-            if self.position > self.count:
-                return forward(*args, **kwargs)
-            if self.position > len(self.returned):
-                self.returned.append(forward(*args, **kwargs))
-            return self.returned[self.position - 1]
-
-        self.module.forward = play
-        return self
-
-    def __exit__(self, *_) -> None:
-        del self.module.forward
-        if self.replaced is not None:
-            self.module.forward = self.replaced

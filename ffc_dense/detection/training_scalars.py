@@ -1,6 +1,6 @@
 """Accuracy of every output and active units of every stage in detectron2's EventStorage."""
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -9,8 +9,9 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from ..diagnosis.training import replace_method, training_scalars
+from ..diagnosis.training import training_scalars
 from ..errors import UserError
+from ..replacing import replaced_method
 from .predictor import FFCFastRCNNOutputLayers
 
 
@@ -39,7 +40,7 @@ class OutputScalarsHook(HookBase):
         predictors = [each for each in model.modules() if isinstance(each, FFCFastRCNNOutputLayers)]
         self.period = period
         self.predictors = predictors if period > 0 and comm.is_main_process() else []
-        self._undo: list[Callable[[], None]] = []
+        self._noting = ExitStack()
 
     def before_step(self) -> None:
         if not self.predictors or (self.trainer.iter + 1) % self.period:
@@ -47,11 +48,11 @@ class OutputScalarsHook(HookBase):
         for predictor in self.predictors:
             features: list[Tensor] = []
             handle = predictor.register_forward_pre_hook(partial(_note, features))
-            self._undo += [handle.remove, replace_method(predictor, "losses", partial(_losses, predictor, features))]
+            self._noting.callback(handle.remove)
+            self._noting.enter_context(replaced_method(predictor, "losses", partial(_losses, predictor, features)))
 
     def after_step(self) -> None:
-        while self._undo:
-            self._undo.pop()()
+        self._noting.close()
 
     def after_train(self) -> None:
         self.after_step()

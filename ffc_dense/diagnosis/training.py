@@ -1,10 +1,7 @@
 """What the outputs do while a model trains: their accuracy and the active units of the stages, on one batch."""
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..layers import FFCConv2d, FFCLinear
 from ..voting import elect
@@ -45,16 +42,3 @@ def training_scalars(layer: FFCLinear | FFCConv2d, x: Tensor, labels: Tensor | N
                 found[f"{name}/accuracy"] = (label == labels)[known].double().mean()
     # One transfer from the device for all of them.
     return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
-
-
-def replace_method(module: nn.Module, name: str, function: Callable) -> Callable[[], None]:
-    """Call ``function(stock method, *args)`` in the place of a method of one module; returns what undoes it."""
-    own = vars(module).get(name)  # one that somebody else had put on the instance
-    setattr(module, name, partial(function, getattr(module, name)))
-
-    def undo() -> None:
-        delattr(module, name)
-        if own is not None:
-            setattr(module, name, own)
-
-    return undo

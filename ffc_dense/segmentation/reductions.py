@@ -12,6 +12,7 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import LOOPS
 
 from ..reductions import choose_reductions, reduced
+from ..replacing import replaced_method
 from .decode_head import FFCDecodeHead
 from .ensemble import SegmentorEnsemble
 from .opinions import last_head
@@ -85,20 +86,20 @@ def features_once(model: BaseSegmentor) -> Iterator[Callable[[], None]]:
     head = last_head(model)
     windows: list[dict] = []
     position = -1
-    extract_feat, forward, cls_seg = model.extract_feat, head.forward, head.cls_seg
+    cls_seg = head.cls_seg
 
     def rewind() -> None:
         nonlocal position
         position = -1
 
-    def extract_feat_once(inputs):
+    def extract_feat_once(extract_feat, inputs):
         nonlocal position
         position += 1
         if position == len(windows):
             windows.append({"features": extract_feat(inputs)})
         return windows[position]["features"]
 
-    def forward_once(inputs, *args, **kwargs):
+    def forward_once(forward, inputs, *args, **kwargs):
         window = windows[position]
         if "classified" in window:
             return cls_seg(window["classified"])
@@ -109,23 +110,17 @@ def features_once(model: BaseSegmentor) -> Iterator[Callable[[], None]]:
             window["features"] = None  # not looked at again
         return result
 
-    def cls_seg_noted(feature):
+    def cls_seg_noted(cls_seg, feature):
         logits = cls_seg(feature)
         windows[position]["last_cls_seg"] = (feature, logits)
         return logits
 
-    replacements = ((model, "extract_feat", extract_feat_once), (head, "forward", forward_once),
-                    (head, "cls_seg", cls_seg_noted))  # fmt: skip
-    replaced = [vars(owner).get(name) for owner, name, _ in replacements]  # what somebody else put on the instance
-    for owner, name, function in replacements:
-        setattr(owner, name, function)
-    try:
+    with (
+        replaced_method(model, "extract_feat", extract_feat_once),
+        replaced_method(head, "forward", forward_once),
+        replaced_method(head, "cls_seg", cls_seg_noted),
+    ):
         yield rewind
-    finally:
-        for (owner, name, _), own in zip(replacements, replaced, strict=True):
-            delattr(owner, name)
-            if own is not None:
-                setattr(owner, name, own)
 
 
 def _filled_in(evaluator, name: str):

@@ -1,7 +1,7 @@
 """Accuracy of every output and active units of every stage in mmengine's visualizer."""
 
 import math
-from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -13,7 +13,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ..diagnosis.decisions import NONE
-from ..diagnosis.training import replace_method, training_scalars
+from ..diagnosis.training import training_scalars
+from ..replacing import replaced_method
 from .decode_head import FFCDecodeHead
 
 
@@ -42,7 +43,7 @@ class FFCScalarsHook(Hook):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"FFCScalarsHook: {name} must be an integer of at least {least}, got {value!r}")
         self.interval, self.pixels = interval, pixels
-        self._undo: list[Callable[[], None]] = []
+        self._noting = ExitStack()
         self._found: dict[str, float] = {}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -55,20 +56,17 @@ class FFCScalarsHook(Hook):
             prefix = "ffc/" if head is model.decode_head or len(heads) == 1 else f"{name}/ffc/"
             handle = head.conv_seg.register_forward_pre_hook(partial(_note, features))
             looking = partial(self._loss_by_feat, head, features, prefix)
-            self._undo += [handle.remove, replace_method(head, "loss_by_feat", looking)]
+            self._noting.callback(handle.remove)
+            self._noting.enter_context(replaced_method(head, "loss_by_feat", looking))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._detach()
+        self._noting.close()
         if self._found:
             runner.visualizer.add_scalars(self._found, step=runner.iter + 1)
             self._found = {}
 
     def after_train(self, runner: Runner) -> None:
-        self._detach()
-
-    def _detach(self) -> None:
-        while self._undo:
-            self._undo.pop()()
+        self._noting.close()
 
     def _loss_by_feat(self, head, features, prefix, loss_by_feat, seg_logits, batch_data_samples, *args, **kwargs):
         """``loss_by_feat`` of the head, which is where its labels are."""
