@@ -12,7 +12,7 @@ from PIL import Image
 pytest.importorskip("detectron2")
 pytest.importorskip("pytorch_grad_cam")
 
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, Instances
 from small_detector import small_cfg, small_model
 
 from ffc_dense.commands import reporting
@@ -41,7 +41,7 @@ def folder(tmp_path_factory, image):
 
 
 def explainer_of(folder, heads):
-    detector = Detector(small_cfg(heads, *FEW), folder / f"{heads}.pth", opinions=False)
+    detector = Detector(small_cfg(heads, *FEW), folder / f"{heads}.pth")
     return BoxExplainer(detector)
 
 
@@ -94,6 +94,49 @@ def test_a_detections_proposal_leads_back_to_its_box_and_score(folder, image):
     boxes = Boxes(boxes[each, detections.pred_classes])
     boxes.clip(detections.image_size)
     torch.testing.assert_close(boxes.tensor, detections.pred_boxes.tensor, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("heads", ["FFCStandardROIHeads", "StandardROIHeads"])
+def test_of_boxes_that_are_one_after_clipping_the_one_that_nms_kept_is_explained(folder, image, heads, monkeypatch):
+    explainer = explainer_of(folder, heads)
+    model = explainer.detector.model
+    around = torch.tensor([[-5.0, -5, 200, 200], [-40, -40, 300, 300]])  # the image, clipped
+    found = Instances((64, 90), proposal_boxes=Boxes(around), objectness_logits=torch.zeros(2))
+    monkeypatch.setattr(model.proposal_generator, "forward", lambda *_: ([found], {}))
+    # The first row has the higher logit, the second the higher probability, 0.999 against 0.36.
+    logits = torch.full((2, 11), -30.0)
+    logits[:, [0, 1, -1]] = torch.tensor([[5, 4.9, 4.9], [3, -5, -5]])
+    monkeypatch.setattr(explainer.predictor, "_reduced", lambda x: (logits, torch.zeros(2, 40)))
+    _, detections, rows = explainer._detect(image)
+    best = detections.scores.argmax()
+    assert detections.pred_classes[best] == 0 and detections.scores[best] > 0.99
+    assert detections.pred_boxes.tensor[best].tolist() == [0, 0, 90, 64]
+    assert rows[best].tolist() == [-40, -40, 300, 300] and detections.proposal_index[best] == 1
+
+
+def test_a_cascades_tied_boxes_are_told_apart_by_the_stages_average(folder, image, monkeypatch):
+    explainer = explainer_of(folder, "FFCCascadeROIHeads")
+    model = explainer.detector.model
+    inside = torch.tensor([[5.0, 5, 60, 60], [10, 10, 80, 50]])
+    found = Instances((64, 90), proposal_boxes=Boxes(inside), objectness_logits=torch.zeros(2))
+    monkeypatch.setattr(model.proposal_generator, "forward", lambda *_: ([found], {}))
+    for stage, predictor in enumerate(model.roi_heads.box_predictor):
+        # The last stage alone prefers the first row, and makes both boxes larger than the image.
+        logits = torch.full((2, 11), -30.0)
+        logits[:, 0], logits[:, -1] = torch.tensor([3.0, 0.0] if stage == 2 else [-5.0, 5.0]), 0.0
+        deltas = torch.tensor([[0, 0, 25.0, 25.0]] * 2) if stage == 2 else torch.zeros(2, 4)
+        monkeypatch.setattr(predictor, "_reduced", lambda x, found=(logits, deltas): found)
+    _, detections, rows = explainer._detect(image)
+    best = detections.scores.argmax()
+    assert detections.pred_boxes.tensor[best].tolist() == [0, 0, 90, 64]
+    assert rows[best].tolist() == [10, 10, 80, 50] and detections.proposal_index[best] == 1
+
+
+def test_a_detector_without_opinions_is_refused(folder):
+    for heads in ("FFCStandardROIHeads", "StandardROIHeads"):
+        detector = Detector(small_cfg(heads, *FEW), folder / f"{heads}.pth", opinions=False)
+        with pytest.raises(ValueError, match="build the Detector with opinions=True"):
+            BoxExplainer(detector)
 
 
 def test_maps_lie_on_the_image_and_within_the_proposal(folder, image):

@@ -76,7 +76,7 @@ def box_explainer(args: Namespace) -> tuple[Callable, list[str]]:
     if args.pixel is not None:
         raise UserError("--pixel is for mmseg; a detector's boxes are explained")
     boxes_alone = ["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", False]
-    detector = Detector(args.config, args.checkpoint, opinions=False, options=[*args.opts, *boxes_alone],
+    detector = Detector(args.config, args.checkpoint, options=[*args.opts, *boxes_alone],
                         confidence_threshold=args.confidence_threshold)  # fmt: skip
     explainer = BoxExplainer(detector)
     return explainer, explainer.names[: explainer.head.kept]

@@ -24,6 +24,7 @@ from ..data.images import read_bgr
 from ..gradcam.figure import Picture
 from ..gradcam.maps import Head, choose_outputs, explain
 from .detector import Detector
+from .roi_heads import FFCCascadeROIHeads
 
 MARGIN = 0.3  # of the box's longer side, around it in the panels of maps
 
@@ -32,10 +33,11 @@ class BoxExplainer:
     """Explains the detections of a :class:`Detector` without masks and keypoints.
 
     Args:
-        detector: stock or FFC. Its parameters no longer want gradients afterwards.
+        detector: stock or FFC, with ``opinions``. Its parameters no longer want gradients afterwards.
 
     Raises:
-        ValueError: ROI heads of a class whose way from a level to the classifier is not known.
+        ValueError: ROI heads of a class whose way from a level to the classifier is not known, or a detector without
+            opinions, whose detections do not tell their proposals.
     """
 
     def __init__(self, detector: Detector):
@@ -48,6 +50,12 @@ class BoxExplainer:
         cascade = isinstance(self.heads, CascadeROIHeads)
         # Of a cascade the last stage: its proposals are the ones that the detections come from.
         self.predictor = self.heads.box_predictor[-1] if cascade else self.heads.box_predictor
+        # The stock cascade drops the indices of the boxes, whatever its predictors do.
+        drops_them = cascade and not isinstance(self.heads, FFCCascadeROIHeads)
+        if drops_them or not getattr(self.predictor, "opinions", False):
+            raise ValueError(
+                "the detections do not tell which proposals they come from: build the Detector with opinions=True"
+            )
         kept = self.heads.num_classes if self.predictor.use_sigmoid_ce else None
         detector.model.requires_grad_(False)  # the gradient of the map alone is wanted
         # Without a dataset in the config, classes have numbers for names; "7 82 %" would be hard to read.
@@ -91,16 +99,9 @@ class BoxExplainer:
         inputs = model.preprocess_image(batch)
         features = model.backbone(inputs.tensor)
         proposals, _ = model.proposal_generator(inputs, features, None)
-        with _noting(self.predictor) as seen:
+        with _telling_proposals(self.predictor) as seen:
             (detections,), _ = model.roi_heads(inputs, features, proposals, None)
-        if not len(detections):
-            return features, detections, torch.empty(0, 4)
-        boxes, proposals, size = seen["boxes"], seen["proposals"], detections.image_size
-        found = [
-            _proposal(boxes, seen["scores"], box, int(label), size)
-            for box, label in zip(detections.pred_boxes.tensor, detections.pred_classes, strict=True)
-        ]
-        return features, detections, proposals[torch.stack(found)]
+        return features, detections, seen[0].proposal_boxes.tensor[detections.proposal_index]
 
     def _explain(self, image, features, detection: Instances, proposal: Tensor, outputs: list[int], target) -> Picture:
         boxes = [Boxes(proposal)]
@@ -140,33 +141,21 @@ class BoxExplainer:
 
 
 @contextmanager
-def _noting(predictor: nn.Module) -> Iterator[dict]:
-    """Within the context, note of ``predictor``'s first call its proposals (R, 4), boxes (R, 4K or 4) and scores."""
-    seen: dict = {}
+def _telling_proposals(predictor: nn.Module) -> Iterator[list[Instances]]:
+    """Within the context, detections have their ``proposal_index``, which counts the proposals that are noted here:
+    those that ``predictor`` gives boxes for. The last stage of a cascade has its own, and nothing returns them."""
+    seen: list[Instances] = []
     predict_boxes = predictor.predict_boxes
 
     def noting(predictions, proposals):
-        boxes = predict_boxes(predictions, proposals)
-        if "boxes" not in seen:
-            seen.update(boxes=boxes[0], proposals=proposals[0].proposal_boxes.tensor, scores=predictions[0])
-        return boxes
+        seen.extend(proposals)
+        return predict_boxes(predictions, proposals)
 
-    predictor.predict_boxes = noting
+    predictor.predict_boxes, predictor.proposal_index = noting, True
     try:
         yield seen
     finally:
-        del predictor.predict_boxes
-
-
-def _proposal(boxes: Tensor, scores: Tensor, box: Tensor, label: int, size: tuple[int, int]) -> Tensor:
-    """The row that a detection comes from, which NMS does not tell: its box is one of ``boxes``, clipped."""
-    own = boxes.view(len(boxes), -1, 4)
-    candidates = Boxes(own[:, label if own.shape[1] > 1 else 0].clone())
-    candidates.clip(size)
-    distance = (candidates.tensor - box).abs().amax(1).nan_to_num(torch.inf)
-    same = distance == distance.min()
-    # Of rows with one and the same box, NMS keeps the one of highest score.
-    return scores[:, label].masked_fill(~same, -torch.inf).argmax()
+        del predictor.predict_boxes, predictor.proposal_index
 
 
 def _on_image(map_: np.ndarray, stride: int, size: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:

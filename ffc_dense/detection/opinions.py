@@ -65,6 +65,7 @@ def inference_with_opinions(
     probabilities: Sequence[Tensor],
     image_shapes: list[tuple[int, int]],
     opinions: Opinions | None,
+    proposal_index: bool = False,
 ) -> tuple[list[Instances], list[Tensor]]:
     """Identical to detectron2's :func:`fast_rcnn_inference`, except that the detections carry their opinions.
 
@@ -73,6 +74,8 @@ def inference_with_opinions(
         boxes: for each image, (Ri, 4K) or (Ri, 4).
         probabilities: for each image, (Ri, K + 1).
         opinions: of the R boxes of all images, in their order; None for a classifier with one output.
+        proposal_index: attach a field of that name (D,): from which of the image's Ri rows the box comes, which is the
+            index of its proposal.
 
     Returns:
         instances: with ``pred_class_probs`` (D, K + 1), the row of ``probabilities`` that the box comes from, so that
@@ -93,6 +96,8 @@ def inference_with_opinions(
         finite = torch.isfinite(image_boxes).all(1) & torch.isfinite(image_probs).all(1)
         rows = finite.nonzero().squeeze(1)[indices]
         detections.pred_class_probs = image_probs[rows]
+        if proposal_index:
+            detections.proposal_index = rows
         if opinions is not None:
             opinions.attach(detections, first + rows)
         first += len(image_probs)

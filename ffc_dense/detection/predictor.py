@@ -23,7 +23,13 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
         opinions: whether detections carry what the outputs said, see :meth:`inference`. May be set at any time.
             Detections of a cascade do with :class:`FFCCascadeROIHeads`, not with detectron2's ``CascadeROIHeads``.
         **kwargs: those of :class:`FastRCNNOutputLayers`.
+
+    Attributes:
+        proposal_index: whether detections with opinions also carry ``proposal_index`` (D,), which of their image's
+            proposals, in a cascade those of the last stage, each comes from. False; may be set at any time.
     """
+
+    proposal_index = False
 
     @configurable
     def __init__(
@@ -86,7 +92,9 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
             return super().inference(predictions, proposals)
         boxes, probabilities = self.predict_boxes(predictions, proposals), self.predict_probs(predictions, proposals)
         image_shapes = [proposal.image_size for proposal in proposals]
-        return inference_with_opinions(self, boxes, probabilities, image_shapes, predictions.opinions)
+        return inference_with_opinions(
+            self, boxes, probabilities, image_shapes, predictions.opinions, self.proposal_index
+        )
 
     @property
     def test_reduce(self) -> str:

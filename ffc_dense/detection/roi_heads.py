@@ -83,7 +83,8 @@ class FFCCascadeROIHeads(CascadeROIHeads):
             per_stage.append(predictor.predict_probs(predictions, proposals))
             proposals = self._create_proposals_from_boxes(boxes, image_sizes)
         averages = [sum(stages) * (1.0 / self.num_cascade_stages) for stages in zip(*per_stage, strict=True)]
-        return inference_with_opinions(predictor, boxes, averages, image_sizes, predictions.opinions)[0]
+        indexed = predictor.proposal_index
+        return inference_with_opinions(predictor, boxes, averages, image_sizes, predictions.opinions, indexed)[0]
 
 
 def _ffc_predictor(cfg: CfgNode, stock: FastRCNNOutputLayers) -> FFCFastRCNNOutputLayers:
