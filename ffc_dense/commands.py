@@ -65,8 +65,7 @@ class reading_input:
 class reporting:
     """Within the context a :class:`UserError` is printed to stderr and ends the process with its exit code.
 
-    So does the end of a process that ``torch.multiprocessing`` started and that has printed its error already. Other
-    exceptions pass.
+    Other exceptions pass.
 
     Args:
         prog: the command's name.
@@ -91,9 +90,6 @@ class reporting:
             where = f" on rank {rank}" if rank > 0 else ""
             print(f"{self.prog}: error{where}: {error}", file=sys.stderr, flush=True)
             raise SystemExit(error.exit_code) from None
-        code = getattr(error, "exit_code", None)  # of torch.multiprocessing's ProcessExitedException
-        if isinstance(code, int) and code > 0:
-            raise SystemExit(code) from None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ pytest.importorskip("detectron2")
 
 from tiny_training import make_dataset, tiny_cfg, train
 
+from ffc_dense.detection import preemption
 from ffc_dense.detection.finite_loss import NonFiniteLoss
 from ffc_dense.detection.training import ReliableTrainer
 from ffc_dense.saving import NonFiniteState, NotSaved, is_whole
@@ -196,6 +198,38 @@ def test_a_fault_of_one_rank_ends_both_in_the_same_way(tmp_path):
     assert first == second and first.startswith("NonFiniteLoss: iteration 3: loss_box_reg is nan on rank 1.")
     assert code == 143
     check_sigterm(tmp_path / "sigterm-parent", ends["sigterm-parent"])
+
+
+ENDS = {  # how the second of two ranks ends: exit code of the job, and what is printed for it
+    "os._exit(3)": (3, None),
+    "sys.exit(2)": (2, None),
+    "sys.exit(143)": (143, None),
+    "sys.exit(7)": (7, "process 1 terminated with exit code 7"),
+    "os.kill(os.getpid(), signal.SIGKILL)": (137, "process 1 terminated with signal SIGKILL"),
+    "os.kill(os.getpid(), signal.SIGTERM)": (143, "process 1 terminated with signal SIGTERM"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_rank_that_ends_without_a_word_is_named_on_stderr(end, monkeypatch, capsys):
+    def detectron2_launch(main, *args, **kwargs):
+        torch.multiprocessing.start_processes(second_rank_ends, (end,), nprocs=2, start_method="fork")
+
+    monkeypatch.setattr(preemption, "detectron2_launch", detectron2_launch)
+    monkeypatch.setattr(sys, "argv", ["tools/train_net.py"])
+    with pytest.raises(SystemExit) as caught:
+        preemption.launch(None, 2)
+    code, said = ENDS[end]
+    assert caught.value.code == code
+    printed = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert printed == ([f"train_net.py: error: {said}"] if said else [])
+
+
+def second_rank_ends(rank, end):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if rank == 1:
+        exec(end)
+    time.sleep(60)  # until the launcher ends it
 
 
 @pytest.mark.slow

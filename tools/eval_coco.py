@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, default_argument_parser, launch
+from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
@@ -43,6 +43,7 @@ from ffc_dense.detection import (
 from ffc_dense.detection.config_checks import check_config
 from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.data_files import check_data_only
+from ffc_dense.detection.preemption import launch
 from ffc_dense.detection.startup import check_weights
 from ffc_dense.errors import UserError
 from ffc_dense.reductions import choose_reductions

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -16,8 +17,11 @@ from detectron2.utils import comm
 from torch import distributed as dist
 from torch.multiprocessing import ProcessExitedException
 
+from ..errors import TrainingStopped, UserError
 from ..preemption import EXIT_CODE, outlive_others_signals
 from .data_stream import loader_of
+
+SAID_BY_THE_RANK = (UserError.exit_code, TrainingStopped.exit_code, EXIT_CODE)  # exit codes that follow a message
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +83,8 @@ def launch(main: Callable, num_gpus_per_machine: int, num_machines: int = 1, **k
     """Identical to detectron2's ``launch``, except for the process that starts the ranks and waits for them.
 
     It passes SIGTERM on to them and goes on waiting, and it ends with the exit code of the rank that ended first, 128
-    + N if signal N ended it. A single process, which is the rank itself, is left alone.
+    + N if signal N ended it. It prints which rank ended how, unless the rank has said it itself. A single process,
+    which is the rank itself, is left alone.
 
     Raises:
         SystemExit: a rank ended with another exit code than 0, without an exception.
@@ -91,6 +96,8 @@ def launch(main: Callable, num_gpus_per_machine: int, num_machines: int = 1, **k
     try:
         detectron2_launch(main, num_gpus_per_machine, num_machines, **kwargs)
     except ProcessExitedException as error:
+        if error.exit_code not in SAID_BY_THE_RANK:
+            print(f"{os.path.basename(sys.argv[0])}: error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code) from None
     finally:
         signal.signal(signal.SIGTERM, before)
