@@ -7,7 +7,6 @@ name; the rename is forced to the disk too. A reader, or a resumed run, therefor
 :class:`NotSaved`.
 :func:`remove_partial_files` deletes what a killed process left behind, at the next start.
 :func:`is_whole` tells whether a checkpoint is complete and unchanged since it was written.
-:func:`newest_whole` finds the checkpoint to resume from.
 :func:`refuse_non_finite` raises :class:`NonFiniteState` before a checkpoint is overwritten with NaN or infinity.
 """
 
@@ -19,7 +18,7 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,13 +101,6 @@ def is_whole(path: _Path) -> bool:
     except (AssertionError, AttributeError, LookupError, OverflowError, TypeError):
         return False  # what torch raises for a malformed pickle under right checksums
     return True
-
-
-def newest_whole(paths: Iterable[_Path]) -> Path | None:
-    """The file of ``paths`` that was modified last among those that :func:`is_whole`, or None."""
-    existing = [path for path in map(Path, paths) if path.is_file()]
-    newest_first = sorted(existing, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
-    return next(filter(is_whole, newest_first), None)
 
 
 def non_finite(state: Any) -> list[str]:

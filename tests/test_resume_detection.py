@@ -1,6 +1,7 @@
 """A training of detectron2 that goes on from a checkpoint."""
 
 import logging
+import os
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from detectron2.utils.env import seed_all_rng
 from tiny_training import make_dataset, tiny_cfg, tiny_lazy_cfg, train
 from tools_in_process import tool
 
+from ffc_dense.detection.atomic_checkpoint import AtomicCheckpointer
 from ffc_dense.detection.data_stream import ContinuedSampler
 from ffc_dense.detection.training import ReliableTrainer
 from ffc_dense.errors import TrainingStopped, UserError
@@ -156,6 +158,29 @@ def test_resume_without_last_checkpoint_goes_on_and_passes_over_what_cannot_be_r
     assert f"last_checkpoint is not there; resuming from {tmp_path / 'model_0000003.pth'} instead" in caplog.text
     assert f"Not resuming from {tmp_path / 'other.pth'}: " in caplog.text
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
+
+
+@pytest.mark.parametrize(
+    ("names", "damaged", "expected"),
+    [
+        (["model_0000003", "model_0000007"], "", "model_0000007"),
+        (["model_0000003", "model_0000007", "model_final"], "", "model_final"),  # its content says iteration 9
+        (["model_0000003", "model_0000007", "model_final"], "model_final", "model_0000007"),
+        (["model_final", "model_0000011"], "model_0000011", "model_final"),
+    ],
+)
+def test_the_whole_checkpoint_of_the_most_iterations_is_the_newest_whatever_the_files_times_are(
+    uninterrupted, tmp_path, names, damaged, expected
+):
+    for age, name in enumerate(names):
+        source = uninterrupted / f"{name}.pth"
+        shutil.copy(source if source.is_file() else uninterrupted / "model_0000007.pth", tmp_path / f"{name}.pth")
+        if name == damaged:
+            (tmp_path / f"{name}.pth").write_bytes(source.read_bytes()[:-1] if source.is_file() else b"PK")
+        os.utime(tmp_path / f"{name}.pth", (2000 - age, 2000 - age))  # the first is the youngest
+    found = AtomicCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))._newest_whole()
+    assert found == str(tmp_path / f"{expected}.pth")
+    assert (tmp_path / "last_checkpoint").read_text() == f"{expected}.pth"
 
 
 def test_weights_alone_in_the_output_folder_are_no_training_to_resume(uninterrupted, dataset, tmp_path):

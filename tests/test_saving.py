@@ -16,7 +16,6 @@ from ffc_dense.saving import (
     NonFiniteState,
     NotSaved,
     is_whole,
-    newest_whole,
     non_finite,
     refuse_non_finite,
     remove_partial_files,
@@ -156,17 +155,6 @@ def test_is_whole_refuses_the_suffix_of_safetensors_and_malformed_pickles_with_r
             for entry in good.infolist():
                 bad.writestr(entry, content if entry.filename.endswith("data.pkl") else good.read(entry))
         assert not is_whole(malformed), content
-
-
-def test_the_newest_whole_file_is_found(tmp_path):
-    paths = [tmp_path / f"{name}.pth" for name in "abc"]
-    for age, path in enumerate(paths):
-        save_atomically(STATE, path)
-        os.utime(path, (1000 + age, 1000 + age))
-    assert newest_whole(paths) == paths[2]
-    paths[2].write_bytes(paths[2].read_bytes()[:-1])
-    assert newest_whole(map(str, paths)) == paths[1]
-    assert newest_whole([paths[2], tmp_path / "none.pth"]) is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -21,8 +21,9 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
 
     * a checkpoint, and then ``last_checkpoint``, which names it, are replaced as a whole or not at all;
     * weights or optimizer states with NaN or infinity are not saved;
-    * ``resume`` goes on from the newest checkpoint that is whole if the one that ``last_checkpoint`` names is not, or
-      if that file is missing, with a warning that names both, and removes what a killed run left half written;
+    * ``resume`` goes on from the whole checkpoint of the most iterations if the one that ``last_checkpoint`` names is
+      not whole, or if that file is missing, with a warning that names both, and removes what a killed run left half
+      written;
     * loading runs no code of the file.
 
     Raises:
@@ -76,22 +77,33 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
         files = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
         others = [path for path in files if path != named and os.path.isfile(path)]
         fault = f"{named} is not whole or not there" if pointer else f"{self.save_dir}/last_checkpoint is not there"
-        for path in sorted(others, key=os.path.getmtime, reverse=True):
-            if is_whole(path) and self._is_of_a_training(path):
+        # Not by the time of their change, which a copy of the folder does not keep.
+        iterations = {path: self._iteration(path) for path in others}
+        for path in sorted(others, key=iterations.get, reverse=True):
+            if iterations[path] >= 0 and self._saved_iteration(path) >= 0:
                 self.logger.warning("%s; resuming from %s instead", fault, path)
                 self.tag_last_checkpoint(os.path.basename(path))
                 return path
         numbered = [path for path in others if NUMBERED.search(path) and not is_whole(path)]
         return "" if pointer or numbered else None
 
-    def _is_of_a_training(self, path: str) -> bool:
-        """Whether a whole file has a trainer's state, not weights alone. One that is unsafe to read has none."""
+    def _iteration(self, path: str) -> int:
+        """The iteration that a checkpoint was saved after: by its name or, without a number there, by its content."""
+        number = NUMBERED.search(path)
+        return int(number[1]) if number else self._saved_iteration(path)
+
+    def _saved_iteration(self, path: str) -> int:
+        """-1 for a file that no training can go on from: not whole, weights alone, or unsafe to read."""
+        if not is_whole(path):
+            return -1
         try:
             state = read_torch(path)
         except UnsafeFileError as error:
             self.logger.warning("Not resuming from %s: %s", path, error)
-            return False
-        return isinstance(state, dict) and "trainer" in state
+            return -1
+        trainer = state.get("trainer") if isinstance(state, dict) else None
+        iteration = trainer.get("iteration") if isinstance(trainer, dict) else None
+        return iteration if isinstance(iteration, int) else -1
 
 
 class KeepNewest(PeriodicCheckpointer):
