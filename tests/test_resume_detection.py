@@ -21,7 +21,7 @@ from tools_in_process import tool
 from ffc_dense.detection.atomic_checkpoint import AtomicCheckpointer
 from ffc_dense.detection.data_stream import ContinuedSampler
 from ffc_dense.detection.training import ReliableTrainer
-from ffc_dense.errors import TrainingStopped, UserError
+from ffc_dense.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +196,9 @@ def test_resume_refuses_to_start_anew_when_no_checkpoint_is_whole(pointer, datas
     if pointer:
         (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
     trainer = ReliableTrainer(tiny_cfg(tmp_path, "DATASETS.TRAIN", [dataset]))
-    with pytest.raises(TrainingStopped, match=r"no checkpoint in .* is whole"):
+    with pytest.raises(UserError, match=r"no checkpoint in .* is whole") as caught:
         trainer.resume_or_load(resume=True)
+    assert caught.value.exit_code == 2  # wrong input, as in segmentation
 
 
 def test_the_newest_checkpoints_are_kept_those_from_before_a_resume_too(uninterrupted, dataset, tmp_path):

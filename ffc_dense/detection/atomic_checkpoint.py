@@ -8,7 +8,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils import comm
 
-from ..errors import TrainingStopped, UserError
+from ..errors import UserError
 from ..safe_files import UnsafeFileError, read_torch
 from ..saving import is_whole, refuse_non_finite, remove_partial_files, save_atomically, write_text_atomically
 from .safe_loading import SafeLoading
@@ -27,7 +27,8 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
     * loading runs no code of the file.
 
     Raises:
-        UserError: ``save_dir`` is an address, not a folder: only a file system can replace a file at once.
+        UserError: ``save_dir`` is an address, not a folder: only a file system can replace a file at once. Or there are
+            checkpoints to resume from, and none is whole.
         NotSaved, NonFiniteState: see :mod:`ffc_dense.saving`. The training stops; the previous checkpoint is untouched.
     """
 
@@ -58,7 +59,7 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
         main = comm.is_main_process()
         found = comm.all_gather(self._newest_whole() if resume and main else None)[0]
         if found == "":
-            raise TrainingStopped(
+            raise UserError(
                 f"--resume: no checkpoint in {self.save_dir} is whole. Remove {self.save_dir}/last_checkpoint and its "
                 ".pth files to start anew, or name weights to start from in another output folder"
             )
