@@ -23,6 +23,7 @@ from ffc_dense.data.images import UnreadableError
 from ffc_dense.detection import Detector
 from ffc_dense.detection.drawing import draw, labels
 from ffc_dense.detection.opinions import OPINION_FIELDS
+from ffc_dense.errors import UserError
 
 TOOL = Path(__file__).parent.parent / "tools" / "demo_detect.py"
 FEW = ["MODEL.RPN.POST_NMS_TOPK_TEST", 20, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0]
@@ -81,6 +82,31 @@ def test_wrong_inputs_of_a_detector_are_named(folder, tmp_path):
         Detector(folder / "config.yaml", "none.pth")
     with pytest.raises(RuntimeError, match=r"it lacks: .*filters"):
         Detector(folder / "config.yaml", folder / "stock.pth")
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_config_is_checked_as_that_of_a_training(folder, tmp_path, as_file):
+    def refused(heads, options, message):
+        config = small_cfg(heads, *FEW, "DATASETS.TEST", ("detector_test",))
+        if as_file:
+            (tmp_path / "config.yaml").write_text(config.dump())
+            config = tmp_path / "config.yaml"
+        with pytest.raises(UserError, match=message):
+            Detector(config, folder / "stock.pth", options=options)
+
+    key = "MODEL.ROI_BOX_HEAD.FFC.NUM_FILTERS"
+    refused("StandardROIHeads", [key, 2], f"{key}: has no effect, MODEL.ROI_HEADS.NAME StandardROIHeads is a stock")
+    refused("FFCStandardROIHeads", [key, -1], f"{key}: expected an integer >= 0, got -1")
+    refused("FFCStandardROIHeads", [f"{key}S", 2], f"{key}S in the command line: .* mean NUM_FILTERS")
+    refused("FFCStandardROIHeads", [key], "the command line: expected pairs KEY VALUE")
+
+
+def test_a_wrong_config_file_is_named_with_its_key(folder, tmp_path):
+    (tmp_path / "a.yaml").write_text("MODEL: {ROI_BOX_HEAD: {FFC: {NUMFILTERS: 3}}}")
+    with pytest.raises(UserError, match=r"FFC\.NUMFILTERS in .*a\.yaml: .* mean NUM_FILTERS"):
+        Detector(tmp_path / "a.yaml", folder / "ffc.pth")
+    with pytest.raises(UserError, match=r"gone\.yaml: there is no such file"):
+        Detector(tmp_path / "gone.yaml", folder / "ffc.pth")
 
 
 def test_class_names_are_those_of_the_dataset(folder):
@@ -165,6 +191,10 @@ def test_the_tool_says_what_is_wrong_in_one_line(folder, tmp_path, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 2 and last.startswith("demo_detect.py: error: ") and "it lacks" in last
     assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit) as ended, reporting("demo_detect.py"):
+        module.main(module.parse_args([*map(str, arguments), "--opts", "MODEL.RESNETS.DEPTH", "19"]))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2 and "error: MODEL.RESNETS.DEPTH 19 does not work" in last
     with pytest.raises(SystemExit):
         module.parse_args([*map(str, arguments), "--confidence-threshold", "50"])
     assert "expected a score from 0 to 1, got 50" in capsys.readouterr().err

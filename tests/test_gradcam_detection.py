@@ -185,6 +185,8 @@ def test_the_tool_draws_every_box_skips_torn_files_and_says_when_there_is_none(f
         (["--target", "unicorn"], "--target 'unicorn': expected own, vote or a class"),
         (["--pixel", "3,4"], "--pixel is for mmseg"),
         (["--cfg-options", "a=1"], "--cfg-options are for mmseg"),
+        (["--opts", "MODEL.RESNETS.DEPTH", "19"], "MODEL.RESNETS.DEPTH 19 does not work"),
+        (["--opts", "MODEL.RESNETS.DEEP", "18"], "MODEL.RESNETS.DEEP in the command line: there is no such key"),
     ],
 )
 def test_the_tool_names_the_wrong_argument(folder, tool, tmp_path, capsys, more, told):

@@ -1,7 +1,6 @@
 """The detectron2 side of ``analyze_outputs.py``."""
 
 import math
-from argparse import Namespace
 from functools import partial
 
 from detectron2.config import CfgNode
@@ -9,13 +8,13 @@ from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils.logger import setup_logger
-from train_net import check_evaluation, read_config
+from train_net import check_evaluation
 
 from ffc_dense.commands import reading_input
 from ffc_dense.detection import EvalCheckpointer, PerReduction
 from ffc_dense.detection.analysis import AnalyzedDetector, AnnotatedMapper
-from ffc_dense.detection.config_checks import check_config
 from ffc_dense.detection.config_errors import explain_build
+from ffc_dense.detection.read_config import read_config
 from ffc_dense.detection.startup import choose_device
 from ffc_dense.errors import UserError
 
@@ -23,10 +22,9 @@ DECISION = "proposals that the box head classifies, with the class of the ground
 
 
 def setup(config: str, checkpoint: str, overrides: list[str]) -> CfgNode:
-    cfg = read_config(Namespace(config_file=config, opts=[*overrides, "MODEL.WEIGHTS", checkpoint]))
+    cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint])
     cfg.MODEL.DEVICE = choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE", 1)
     cfg.merge_from_list(["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", False])  # boxes alone are analysed
-    check_config(cfg)
     check_evaluation(cfg)
     if len(cfg.DATASETS.TEST) != 1:
         raise UserError(f"DATASETS.TEST: one dataset is analysed at a time, it names {list(cfg.DATASETS.TEST)}")

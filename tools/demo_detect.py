@@ -11,24 +11,22 @@ Exit code: 0, 1 if files were skipped, 2 for a wrong config, checkpoint or argum
 
 import argparse
 import sys
+from functools import partial
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.demo.files import collect
 from ffc_dense.demo.run import run
 from ffc_dense.detection import Detector
+from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.drawing import draw
+from ffc_dense.detection.read_config import read_config
 
 
 def main(args) -> int:
     jobs = collect(args.input, args.output)
-    with reading_input():
-        detector = Detector(
-            args.config_file,
-            args.weights,
-            opinions=args.opinions,
-            confidence_threshold=args.confidence_threshold,
-            options=args.opts,
-        )
+    cfg = read_config(args.config_file, args.opts, datasets=False)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        detector = Detector(cfg, args.weights, opinions=args.opinions, confidence_threshold=args.confidence_threshold)
     return run(jobs, lambda image: draw(image, detector(image), detector.metadata, args.scale))
 
 

@@ -20,7 +20,6 @@ import math
 import os
 import re
 import sys
-from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
-from train_net import read_config, setup
+from train_net import setup
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.detection import (
@@ -40,10 +39,10 @@ from ffc_dense.detection import (
     PerReduction,
     request_opinions,
 )
-from ffc_dense.detection.config_checks import check_config
 from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.data_files import check_data_only
 from ffc_dense.detection.preemption import launch
+from ffc_dense.detection.read_config import read_config
 from ffc_dense.detection.startup import check_weights
 from ffc_dense.errors import UserError
 from ffc_dense.reductions import choose_reductions
@@ -117,12 +116,6 @@ def table(scores: dict) -> str:
     return "\n".join(lines)
 
 
-def member_cfg(config_file: str, opts: list[str]) -> CfgNode:
-    cfg = read_config(Namespace(config_file=config_file, opts=opts))
-    check_config(cfg)
-    return cfg
-
-
 def checkpoint_and_output(args) -> tuple[str, str]:
     """The checkpoint to evaluate and the folder for the results: of its own, so that no training's files are replaced.
 
@@ -133,7 +126,7 @@ def checkpoint_and_output(args) -> tuple[str, str]:
     for flag, file in [("--config-file", args.config_file), *(("--ensemble-configs", file) for file in args.configs)]:
         if not file.endswith((".yaml", ".yml")):
             raise UserError(f"{flag}: expected a .yaml file, got {file!r} (a LazyConfig's yaml twin)")
-    cfg = member_cfg(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts)
     weights = cfg.MODEL.WEIGHTS
     if args.resume:
         checkpointer = EvalCheckpointer(nn.Module(), save_dir=cfg.OUTPUT_DIR)
@@ -154,7 +147,7 @@ def main(args) -> dict:
     cfg = setup(args)
     with reading_input(partial(explain_build, cfg=cfg)):
         if args.ensemble:
-            others = [member_cfg(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights])
+            others = [read_config(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights])
                       for file, weights in zip(args.configs, args.ensemble, strict=True)]  # fmt: skip
             for other in others:
                 check_data_only(other, weights_only=args.weights_only)

@@ -1,6 +1,5 @@
 """The detectron2 side of ``export_model.py``."""
 
-from argparse import Namespace
 from functools import partial
 
 import torch
@@ -9,13 +8,12 @@ from detectron2.data import detection_utils
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultTrainer
 from torch import Tensor
-from train_net import read_config
 
 from ffc_dense.commands import reading_input
 from ffc_dense.detection import EvalCheckpointer
-from ffc_dense.detection.config_checks import check_config
 from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.export import INPUTS, OUTPUTS, ExportableDetector, exporting
+from ffc_dense.detection.read_config import read_config
 from ffc_dense.errors import UserError
 from ffc_dense.export.checking import Agreement, compare_detections
 from ffc_dense.export.recording import Exportable
@@ -24,9 +22,8 @@ from ffc_dense.reductions import choose_reductions, reduced
 
 def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:
     with reading_input():
-        cfg = read_config(Namespace(config_file=config, opts=[*overrides, "MODEL.WEIGHTS", checkpoint]))
+        cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint])
         cfg.MODEL.DEVICE = "cpu"
-        check_config(cfg)
     with reading_input(partial(explain_build, cfg=cfg)):
         model = DefaultTrainer.build_model(cfg).eval()
         EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)

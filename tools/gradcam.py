@@ -71,14 +71,17 @@ def at_least(least: int, text: str) -> int:
 
 def box_explainer(args: Namespace) -> tuple[Callable, list[str]]:
     from ffc_dense.detection import Detector
+    from ffc_dense.detection.config_errors import explain_build
     from ffc_dense.detection.gradcam import BoxExplainer
+    from ffc_dense.detection.read_config import read_config
 
     if args.pixel is not None:
         raise UserError("--pixel is for mmseg; a detector's boxes are explained")
     boxes_alone = ["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", False]
-    detector = Detector(args.config, args.checkpoint, options=[*args.opts, *boxes_alone],
-                        confidence_threshold=args.confidence_threshold)  # fmt: skip
-    explainer = BoxExplainer(detector)
+    cfg = read_config(args.config, [*args.opts, *boxes_alone], datasets=False)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        detector = Detector(cfg, args.checkpoint, confidence_threshold=args.confidence_threshold)
+        explainer = BoxExplainer(detector)
     return explainer, explainer.names[: explainer.head.kept]
 
 

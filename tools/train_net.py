@@ -20,19 +20,19 @@ import signal
 from functools import partial
 from pathlib import Path
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import default_argument_parser, default_setup, defaults
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
-from ffc_dense.detection import EvalCheckpointer, add_ffc_config
-from ffc_dense.detection.config_checks import check_config
-from ffc_dense.detection.config_errors import explain_build, explain_yaml
-from ffc_dense.detection.data_files import check_data_only, merge_config_file
+from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection.config_errors import explain_build
+from ffc_dense.detection.data_files import check_data_only
 from ffc_dense.detection.dataset_check import add_dataset_check_argument, check_datasets
 from ffc_dense.detection.preemption import launch
+from ffc_dense.detection.read_config import read_config
 from ffc_dense.detection.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.training import ReliableTrainer
 from ffc_dense.detection.training_scalars import OutputScalarsHook
@@ -69,23 +69,11 @@ def check_evaluation(cfg: CfgNode) -> None:
         raise UserError("TEST.AUG.ENABLED: this script has no test-time augmentation; set it to False")
 
 
-def read_config(args) -> CfgNode:
-    """The config of ``--config-file``, with what follows on the command line. Nothing else is read."""
-    cfg = get_cfg()
-    add_ffc_config(cfg)
-    with reading_input(partial(explain_yaml, where=args.config_file or "--config-file")):
-        merge_config_file(cfg, args.config_file)
-    with reading_input(partial(explain_yaml, where="the command line")):
-        cfg.merge_from_list(args.opts)
-    return cfg
-
-
 def setup(args) -> CfgNode:
-    cfg = read_config(args)
+    cfg = read_config(args.config_file, args.opts)
     wanted = cfg.MODEL.DEVICE
     with reading_input(partial(explain_build, cfg=cfg)):
         check_data_only(cfg, weights_only=getattr(args, "weights_only", False))
-        check_config(cfg)
         check_evaluation(cfg)
         cfg.MODEL.DEVICE = choose_device(wanted, "MODEL.DEVICE", args.num_gpus * args.num_machines)
         check_amp(cfg.SOLVER.AMP.ENABLED and not args.eval_only, "SOLVER.AMP.ENABLED", cfg.MODEL.DEVICE)

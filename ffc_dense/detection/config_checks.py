@@ -31,13 +31,18 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         UserError: the message names the key and the value, and what to write.
     """
+    check_model(cfg)
+    check_registered_datasets("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
+    check_registered_datasets("DATASETS.TEST", cfg.DATASETS.TEST)
+
+
+def check_model(cfg: CfgNode) -> None:
+    """Identical to :func:`check_config`, except that the datasets are not looked at."""
     for key, name, registry in _registered(cfg):
         if name not in registry:
             names = [registered for registered, _ in registry]
             raise UserError(f"{key}: nothing is registered as {name!r} in detectron2's {registry._name}"
                             f"{one_of(name, names)}")
-    check_registered_datasets("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
-    check_registered_datasets("DATASETS.TEST", cfg.DATASETS.TEST)
     if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":
         check_ffc(cfg)
 

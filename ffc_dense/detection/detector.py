@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.engine import DefaultPredictor
@@ -14,9 +14,9 @@ from detectron2.utils.file_io import PathManager
 
 from ..data.images import UnreadableError, read_bgr
 from .checkpoint import EvalCheckpointer
-from .config import add_ffc_config
-from .data_files import merge_config_file
+from .config_checks import check_model
 from .opinions import request_opinions
+from .read_config import merge_options, read_config
 from .startup import check_weights, choose_device
 
 
@@ -45,7 +45,8 @@ class Detector(DefaultPredictor):
         metadata: with ``thing_classes``, the names of the classes.
 
     Raises:
-        FileNotFoundError: there is no such config or checkpoint, or none is named.
+        UserError: there is no such config, or a key or value of it or of ``options`` is wrong.
+        FileNotFoundError: there is no such checkpoint, or none is named.
         RuntimeError: the checkpoint is another model's.
         ValueError: the ROI heads have no opinions, or the dataset's classes are not as many as the model's.
     """
@@ -63,11 +64,10 @@ class Detector(DefaultPredictor):
         if isinstance(config, CfgNode):
             cfg = config.clone()
             cfg.defrost()
+            merge_options(cfg, options)
+            check_model(cfg)
         else:
-            cfg = get_cfg()
-            add_ffc_config(cfg)
-            merge_config_file(cfg, str(config))
-        cfg.merge_from_list(list(options))
+            cfg = read_config(str(config), options, datasets=False)
         if weights:
             cfg.MODEL.WEIGHTS = str(weights)
         if confidence_threshold is not None:
