@@ -172,3 +172,17 @@ def test_huge_and_equal_scores_have_a_confidence():
     logits = torch.tensor([[1e30, 2.0], [-1e30, 2.0], [0.0, 2.0]])[:, None]
     _, confidence, right, _ = _decided(sample(logits, logits.argmax(0, keepdim=True), torch.tensor([[[1, 2]]])))
     assert confidence.tolist() == pytest.approx([1, 1 / 3]) and right.tolist() == pytest.approx([0, 1 / 3])
+
+
+def test_probabilities_in_strips_are_those_of_the_softmax_and_0_where_a_score_is_not_finite(monkeypatch):
+    monkeypatch.setattr("ffc_dense.segmentation.opinions.STRIP_ELEMENTS", 40)  # less than two rows
+    logits = torch.randn(4, 5, 9, generator=torch.Generator().manual_seed(0)) * 4
+    label, truth = logits.argmax(0, keepdim=True), torch.arange(45).view(1, 5, 9) % 4
+    truth[0, 4, 8] = 255
+    logits[0, 0, 0], logits[1, 0, 1] = float("nan"), float("inf")
+    label, confidence, right, truth = _decided(sample(logits, label, truth))
+    expected = logits.double().flatten(1).softmax(0).nan_to_num(0)
+    known = torch.arange(45)[truth != NONE]
+    assert len(known) == 44 and confidence[:2].tolist() == right[:2].tolist() == [0, 0]
+    torch.testing.assert_close(confidence.double(), expected[label, torch.arange(45)], atol=1e-6, rtol=0)
+    torch.testing.assert_close(right[known].double(), expected[truth[known], known], atol=1e-6, rtol=0)

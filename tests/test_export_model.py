@@ -12,6 +12,7 @@ from tools_in_process import run_tool, tool
 from torchvision.models import resnet18
 
 from ffc_dense import attach
+from ffc_dense.export import recording
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporters' advice
 
@@ -103,6 +104,21 @@ def test_a_detector_with_masks_is_refused_in_one_line(tmp_path):
     assert code == 2 and "Traceback" not in err
     assert "MODEL.MASK_ON False" in last_line(err)
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_the_tool_offers_the_formats_and_opsets_of_the_module_that_writes(segmentor, tmp_path):
+    export_model = tool("export_model")
+    default = export_model.parse_args([*map(str, segmentor), "--output", "x"])
+    assert default.opset == recording.OPSET == 20
+    for form in recording.FORMATS:
+        assert export_model.parse_args([*map(str, segmentor), "--output", "x", "--format", form]).format == form
+    for opset in (17, 21):
+        code, _, err = run(segmentor, tmp_path / "model.onnx", "--opset", opset)
+        assert code == 2 and last_line(err) == f"export_model.py: error: --opset: expected 18 to 20, got {opset}"
+    code, _, err = run(segmentor, tmp_path / "model.onnx", "--format", "coreml")
+    assert code == 2 and "invalid choice: 'coreml'" in last_line(err)
+    assert all(form in last_line(err) for form in recording.FORMATS)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("debug", [False, True])

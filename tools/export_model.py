@@ -21,8 +21,8 @@ from framework import framework_of
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.config_errors import SEE_TRACEBACK, first_lines
 from ffc_dense.errors import UserError
-
-EXPORTERS = {"onnx": "torch.onnx.export", "torch_export": "torch.export", "torchscript": "torch.jit.trace"}
+from ffc_dense.export import recording
+from ffc_dense.export.recording import FORMATS, OPSET, OPSETS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,19 +35,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors file")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
-    parser.add_argument("--format", choices=EXPORTERS, default="onnx")
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
     parser.add_argument("--images", nargs="+", default=[], metavar="FILE",
                         help="to check a detector on too; it finds nothing in noise once it is trained")
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ... outM; the config's own by default")
-    parser.add_argument("--opset", type=int, default=20, metavar="N", help="of ONNX, 18 to 20; default 20")
+    parser.add_argument("--opset", type=int, default=OPSET, metavar="N",
+                        help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default {OPSET}")
     add_debug_argument(parser)
     return parser.parse_intermixed_args(argv)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    if not 18 <= args.opset <= 20:
-        raise UserError(f"--opset: expected 18 to 20, got {args.opset}")
+    if args.opset not in OPSETS:
+        raise UserError(f"--opset: expected {OPSETS[0]} to {OPSETS[-1]}, got {args.opset}")
     if not Path(args.output).absolute().parent.is_dir():
         raise UserError(f"--output: the folder {Path(args.output).absolute().parent} does not exist")
 
@@ -65,7 +66,6 @@ def export(args: argparse.Namespace) -> None:
         else:
             import export_segmentation as side
         from ffc_dense.export.checking import verify
-        from ffc_dense.export.recording import load, write
 
         with reading_input(lambda error: str(error) if isinstance(error, ValueError) else None):
             overrides = args.overrides or args.cfg_options
@@ -73,10 +73,10 @@ def export(args: argparse.Namespace) -> None:
         # Under its name only once it is checked: nobody finds a file that answers wrongly.
         unchecked = f"{args.output}.unchecked.pt2"  # torch.export warns of other suffixes
         try:
-            with reading_input(partial(explain, args.output, f"{EXPORTERS[args.format]} failed on this model")):
-                write(model, unchecked, args.format, args.opset)
+            with reading_input(partial(explain, args.output, f"{FORMATS[args.format]} failed on this model")):
+                recording.write(model, unchecked, args.format, args.opset)
             with reading_input(partial(explain, args.output, "the recorded file failed when it was checked")):
-                agreement = verify(model.reference, load(unchecked, args.format), model.checks, side.compare)
+                agreement = verify(model.reference, recording.load(unchecked, args.format), model.checks, side.compare)
             if not agreement.decisions:
                 raise UserError(f"{args.output} was not written: no image gave a detection, name some with --images")
             if not agreement.passes:

@@ -17,7 +17,7 @@ from ..diagnosis.analysis import Analysis
 from ..diagnosis.decisions import NONE
 from ..reductions import reduced
 from ..replacing import replaced_method
-from ..voting import elect
+from ..voting import elect, vote
 from .reductions import AllReductions
 
 MATCHING_IOU = 0.5
@@ -77,8 +77,7 @@ class AnalyzedDetector(AllReductions):
             stages, outputs = layer.filters(features), layer.outputs(features)
             with reduced(layer, "mean"):
                 mean = layer(features)
-            winner = elect(outputs, 2)[0]
-            voted = outputs[winner, torch.arange(len(features), device=outputs.device)]
+            voted, winner = vote(outputs, -1)
             analysis.activity.update(active_units(stages, -1, layer.interpolate))
             rows = [*outputs, mean, voted]
         else:
@@ -128,10 +127,14 @@ class AnalyzedDetector(AllReductions):
 
 
 def match_truth(boxes: Boxes, one: dict, background: int) -> Tensor:
-    """The class of each proposal by the ground truth, int64 (R,), as training labels them.
+    """The class of each proposal by the ground truth, int64 (R,).
 
     A proposal has the class of the box with which it overlaps most, if the IoU is at least 0.5, else ``background``.
     NONE: it is background and at least half of it lies in a crowd region, or the image has no ground truth.
+
+    So does detectron2 label proposals in training, except that it has no NONE, and that the later stages of a cascade
+    ask for an IoU of 0.6 and 0.7 (``MODEL.ROI_BOX_CASCADE_HEAD.IOUS``). They too are analysed at 0.5, like every other
+    box head.
 
     Args:
         boxes: R proposals on the model's input image.

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FORMATS = ("onnx", "torch_export", "torchscript")
-OPSET = 20  # of ONNX; what torch.onnx.export chooses by itself
+# And what records them.
+FORMATS = {"onnx": "torch.onnx.export", "torch_export": "torch.export", "torchscript": "torch.jit.trace"}
+OPSETS = range(18, 21)  # of ONNX
+OPSET = OPSETS[-1]  # what torch.onnx.export chooses by itself
 
 
 @dataclass

@@ -13,7 +13,7 @@ from ..diagnosis.activity import active_units
 from ..diagnosis.analysis import Analysis
 from ..diagnosis.decisions import NONE, winning_output
 from ..reductions import STOCK
-from ..voting import elect
+from .opinions import label_probability, last_head
 from .reductions import AllReductionsTestLoop
 
 IGNORED = 255  # mmseg's label of pixels without a class
@@ -27,8 +27,9 @@ class AnalysisTestLoop(AllReductionsTestLoop):
 
     Decisions are taken where mmseg takes them, after resizing and after averaging over slide windows. The winner of a
     pixel is found from the outputs' final labels and confidences; in whole inference at the labels' size it is the
-    output that won in the head. An image at a time holds one map of K scores, M of confidences and M of labels. The
-    active units are those of the feature that the classifier gets, at its own resolution.
+    output that won in the head, unless two confidences differ by rounding alone. An image at a time holds one map of K
+    scores, M of confidences and M of labels. The active units are those of the feature that the classifier gets, at its
+    own resolution.
 
     Args:
         runner, dataloader, evaluator, fp16: as in :class:`AllReductionsTestLoop`.
@@ -40,7 +41,7 @@ class AnalysisTestLoop(AllReductionsTestLoop):
 
     def __init__(self, runner, dataloader, evaluator, fp16: bool = False, gallery: int = 8):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        head = model.decode_head[-1] if isinstance(model.decode_head, nn.ModuleList) else model.decode_head
+        head = last_head(model)
         self.layer = head.conv_seg
         if not isinstance(self.layer, nn.Conv2d):
             raise ValueError(f"decode_head: {type(head).__name__} has no conv_seg that classifies its feature")
@@ -144,17 +145,11 @@ class _Pixels:
 
 def _decided(sample: SegDataSample) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Label, its probability, the true label's probability and the true label or NONE of every pixel, each (P,)."""
-    scores = sample.seg_logits.data.flatten(1)
-    label = sample.pred_sem_seg.data.flatten().long()
-    truth = sample.gt_sem_seg.data.flatten().to(label.device).long()
+    scores, label = sample.seg_logits.data, sample.pred_sem_seg.data.long()
+    truth = sample.gt_sem_seg.data.to(label.device).long()
     truth = torch.where(truth == IGNORED, NONE, truth)
-    if len(scores) == 1:  # mmseg made it the probability of class 1
-        second = scores[0].float()
-        return label, torch.where(label == 1, second, 1 - second), torch.where(truth == 1, second, 1 - second), truth
-    confidence = elect(scores[None], 1)[2]
-    logits = scores.to(confidence.dtype)
-    right = (logits.gather(0, truth.clamp(min=0)[None])[0] - logits.logsumexp(0)).exp()
-    return label, confidence, right, truth
+    confidence, right = label_probability(scores, label), label_probability(scores, truth.clamp(min=0))
+    return label.flatten(), confidence.flatten(), right.flatten(), truth.flatten()
 
 
 def _also(note, name: str, process):
