@@ -13,9 +13,11 @@ name; the rename is forced to the disk too. A reader, or a resumed run, therefor
 import errno
 import os
 import pickle
+import re
 import secrets
 import shutil
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +29,7 @@ from torch import Tensor
 
 from .errors import TrainingStopped
 
-PARTIAL_SUFFIX = ".partial"  # of temporary files: NAME.RANDOM.partial
+PARTIAL = re.compile(r".+\.[0-9a-f]{8}\.partial", re.DOTALL)  # names of temporary files: NAME.RANDOM.partial
 DOS_FOLDER = 0x10  # in an entry's external attributes
 
 _Path = str | os.PathLike[str]
@@ -68,9 +70,10 @@ def write_text_atomically(text: str, path: _Path, *, previous: _Path | None = No
 def remove_partial_files(folder: _Path) -> list[Path]:
     """Delete the temporary files in ``folder`` and return their paths, sorted.
 
-    For the start of a run, by the one process that writes there: a file that is being written is deleted as well.
+    For the start of a run, by the one process that writes there: a file that is being written is deleted as well. Files
+    of other programs, such as ``download.zip.partial``, stay.
     """
-    found = sorted(Path(folder).glob(f"*{PARTIAL_SUFFIX}"))
+    found = sorted(path for path in Path(folder).iterdir() if PARTIAL.fullmatch(path.name) and path.is_file())
     for path in found:
         path.unlink(missing_ok=True)
     return found
@@ -158,7 +161,8 @@ def _tensors(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _write_atomically(path: Path, write: Callable[[BinaryIO], Any], previous: _Path | None) -> None:
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    handled = sys.exc_info()[1]  # by the caller: no error of this file
     try:
         with open(partial, "xb") as file:
             write(file)
@@ -168,7 +172,7 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], Any], previous: _P
         _sync_folder(path.parent)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        cause = _os_error(error)
+        cause = _os_error(error, handled)
         if cause is None:
             raise
         raise NotSaved(
@@ -189,11 +193,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _os_error(error: BaseException | None) -> OSError | None:
-    """The error of the system behind ``error``: torch.save raises a RuntimeError when a write fails."""
-    while error is not None and not isinstance(error, OSError):
+def _os_error(error: BaseException | None, handled: BaseException | None) -> OSError | None:
+    """The error of the system behind ``error``: torch.save raises a RuntimeError when a write fails.
+
+    Args:
+        handled: the exception that was being handled when the writing began. It and what is behind it do not count.
+    """
+    while isinstance(error, RuntimeError) and error is not handled:
         error = error.__cause__ or error.__context__
-    return error
+    return error if isinstance(error, OSError) and error is not handled else None
 
 
 def _untouched(path: Path, previous: _Path | None) -> str:

@@ -134,7 +134,7 @@ def test_resume_falls_back_to_the_newest_whole_checkpoint(uninterrupted, dataset
     if fault != "missing":
         broken.write_bytes({"truncated": content[:-1000], "empty": b""}.get(fault, content))
     (tmp_path / "last_checkpoint").write_text(broken.name)
-    (tmp_path / "model_0000011.pth.1234.partial").write_bytes(content[:5000])
+    (tmp_path / "model_0000011.pth.12ab34cd.partial").write_bytes(content[:5000])
     trainer = ReliableTrainer(cfg)
     with caplog.at_level(logging.WARNING):
         trainer.resume_or_load(resume=True)

@@ -92,6 +92,46 @@ def test_errors_that_are_not_of_the_file_pass_and_leave_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_error_of_a_write_is_not_mistaken_for_another_error(tmp_path):
+    """An error of the system that the caller handles at that time, an interruption, an error of what is saved."""
+
+    class Raises:
+        def __init__(self, error, cause=None):
+            self.error, self.cause = error, cause
+
+        def __reduce__(self):
+            raise self.error from self.cause
+
+    full = OSError(errno.ENOSPC, "disk full elsewhere")
+    for error in (RuntimeError("of the object"), KeyboardInterrupt(), ValueError("of a value")):
+        try:
+            raise full
+        except OSError:
+            with pytest.raises(type(error)) as caught:
+                save_atomically({"f": Raises(error)}, tmp_path / "a.pth")
+        assert caught.value is error
+        if not isinstance(error, RuntimeError):
+            with pytest.raises(type(error)):
+                save_atomically({"f": Raises(error, full)}, tmp_path / "a.pth")
+    try:
+        raise full
+    except OSError:  # the error of the write itself is found all the same
+        with largest_file(200), pytest.raises(NotSaved, match="File too large"):
+            save_atomically({"w": torch.zeros(10**6)}, tmp_path / "a.pth")
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_written_files_of_others_are_not_removed(tmp_path):
+    names = ["download.zip.partial", "a.pth.1234.partial", "a.pth.1234567g.partial", "12345678.partial", "a.12345678"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "folder.12345678.partial").mkdir()
+    ours = tmp_path / "a.pth.0a1b2c3d.partial"
+    ours.touch()
+    assert remove_partial_files(tmp_path) == [ours]
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "folder.12345678.partial"}
+
+
 def test_a_kill_leaves_the_old_file_and_a_partial_one_that_is_removed(tmp_path):
     path = tmp_path / "model.pth"
     save_atomically(STATE, path)
