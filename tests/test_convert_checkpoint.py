@@ -1,8 +1,12 @@
 """tools/convert_checkpoint.py: weights go to .safetensors and back bit for bit, and load in both frameworks; sha256."""
 
+import errno
 import hashlib
+import multiprocessing
+import os
 import pickle
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -131,6 +135,7 @@ def test_mmengine_loads_the_result_as_it_loads_the_source(tmp_path):
         (["a.pth?sha256=" + 64 * "0", "b.safetensors"], "not 0000"),
         (["nameless.safetensors", "b.pth"], "add --framework"),
         (["weightless.pth", "b.safetensors"], "holds no weights"),
+        (["a.pth", "none/b.safetensors"], "there is no folder none"),
     ],
 )
 def test_what_cannot_be_converted_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, message):
@@ -145,6 +150,46 @@ def test_what_cannot_be_converted_is_one_line_and_exit_code_2(tmp_path, monkeypa
     said = capsys.readouterr().err
     assert ended.value.code == 2 and message in said and "Traceback" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_debug_shows_the_traceback(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        convert([str(tmp_path / "gone.pth"), str(tmp_path / "b.safetensors"), "--debug"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "Traceback" in said and said.splitlines()[-1].startswith("convert_checkpoint.py: ")
+
+
+@pytest.mark.parametrize(("source", "target"), [("a.pth", "b.safetensors"), ("c.safetensors", "b.pth")])
+@pytest.mark.parametrize("end", ["kill", "full disk"])
+def test_what_is_to_be_overwritten_stays_until_the_new_file_is_whole(
+    tmp_path, monkeypatch, capsys, source, target, end
+):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": model().state_dict()}, "a.pth")
+    write_safetensors(model().state_dict(), "c.safetensors", {"framework": "detectron2"})
+    (tmp_path / target).write_text("the old file")
+    arguments = [source, target, "--overwrite"]
+
+    def fsync(descriptor):
+        if end == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if end == "kill":
+        process = multiprocessing.get_context("fork").Process(target=convert, args=(arguments,))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    else:
+        with pytest.raises(SystemExit) as ended:
+            convert(arguments)
+        assert ended.value.code == 3 and "No space left on device" in capsys.readouterr().err
+    assert (tmp_path / target).read_text() == "the old file"
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    convert(arguments)
+    assert (tmp_path / target).stat().st_size > 100
 
 
 # sha256

@@ -17,9 +17,10 @@ import re
 import sys
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from ffc_dense.commands import add_debug_argument, reporting
+from ffc_dense.errors import UserError
 from ffc_dense.safe_files import (
     UnsafeFileError,
     Weights,
@@ -31,6 +32,7 @@ from ffc_dense.safe_files import (
     split_sha256,
     write_safetensors,
 )
+from ffc_dense.saving import save_atomically
 
 LAYOUTS = {"detectron2": "model", "mmseg": "state_dict"}  # framework: the key of the weights in its .pth files
 
@@ -87,7 +89,7 @@ def to_torch(source: Path, target: Path, framework: str | None) -> dict[str, str
         content |= {"__author__": metadata["naming"], "matching_heuristics": True}
     if framework == "mmseg":
         content["meta"] = {}
-    torch.save(content, target)
+    save_atomically(content, target)
     return metadata
 
 
@@ -97,29 +99,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("target", type=Path, help=".safetensors file, or .pth if the source is one")
     parser.add_argument("--head", help="to note in the metadata: the head's name, such as FFCStandardROIHeads")
     parser.add_argument("--framework", choices=sorted(LAYOUTS), help="whose .pth to write; default: the source's")
-    parser.add_argument("--overwrite", action="store_true", help="replace the target")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target, once the new file is whole")
+    add_debug_argument(parser)
     args = parser.parse_args(argv)
     given, wanted = Path(args.source.split("?")[0]).suffix, args.target.suffix
     if (given == ".safetensors", wanted) not in ((True, ".pth"), (False, ".safetensors")):
         parser.error(f"expected FILE.pth|.pkl FILE.safetensors, or FILE.safetensors FILE.pth; got {given} {wanted}")
     if args.target.exists() and not args.overwrite:
         parser.error(f"{args.target} is there already; name another file, or add --overwrite")
+    if not args.target.parent.is_dir():
+        parser.error(f"{args.target}: there is no folder {args.target.parent}; make it first")
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    with reporting("convert_checkpoint.py", args.debug):
+        convert(args)
+
+
+def convert(args: argparse.Namespace) -> None:
+    name, digest = split_sha256(args.source)
+    source = Path(name)
     try:
-        name, digest = split_sha256(args.source)
-        source = Path(name)
         check_digest(source, digest, lambda message: print(f"convert_checkpoint: warning: {message}", file=sys.stderr))
         if args.target.suffix == ".safetensors":
             metadata = to_safetensors(source, args.target, args.head)
         else:
             metadata = to_torch(source, args.target, args.framework)
-    except (UnsafeFileError, OSError, RuntimeError) as error:
-        print(f"convert_checkpoint: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except OSError as error:  # of reading; writing has an error of its own
+        raise UserError(str(error)) from error
     for key, value in metadata.items():
         print(f"{key}: {value}")
     print(f"{sha256_of(source)}  {source}\n{sha256_of(args.target)}  {args.target}")

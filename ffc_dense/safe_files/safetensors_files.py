@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..saving import write_bytes_atomically
 from .errors import UnsafeFileError, damaged
 
 
@@ -34,11 +35,12 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write ``tensors``. Those that share memory are written one by one.
+    """Write ``tensors``, all of the file or nothing. Those that share memory are written one by one.
 
     Raises:
         UnsafeFileError: the package safetensors is not installed.
+        NotSaved: the file could not be written; ``path`` is what it was.
     """
     library = _library(path)
     own = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
-    library.torch.save_file(own, str(path), {"format": "pt", **metadata})
+    write_bytes_atomically(library.torch.save(own, {"format": "pt", **metadata}), path)
