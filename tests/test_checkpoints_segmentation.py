@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -51,23 +52,38 @@ def assert_equal(first, second, where=""):
         assert first == second, where
 
 
+def killed(folder, out, kills, *options):
+    """What the worker prints of each start."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", KILLED, folder / "tiny.py", out, str(kills), "5", *options],
+        capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"), timeout=120 + 60 * kills,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_training_killed_at_random_moments_resumes_and_loses_at_most_one_interval(folder, kills):
     out = folder / f"killed {kills}"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", KILLED, folder / "tiny.py", out, str(kills), "5"], capture_output=True,
-        text=True, env=dict(os.environ, OMP_NUM_THREADS="1"), timeout=120 + 60 * kills,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    starts = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    starts = killed(folder, out, kills)
     assert len(starts) == kills + 1, (starts, (out / "log").read_text()[-3000:])
     assert starts[0]["start"] == 0
     interval = Config.fromfile(folder / "tiny.py").default_hooks.checkpoint.interval
     lost = [before["done"] - after["start"] for before, after in itertools.pairwise(starts)]
-    print(f"{kills} kills, {sum(start['in_write'] for start in starts)} during or just after a checkpoint's write; "
-          f"iterations lost: {sorted(lost)}")  # fmt: skip
+    in_write = sum(start["in_write"] for start in starts)
+    print(f"{len(starts)} starts killed, {in_write} while a checkpoint was written; iterations lost: {sorted(lost)}")
     assert all(0 <= each <= interval for each in lost)
+    assert in_write >= kills // 2 and starts[-1]["start"] >= (20 if kills == 50 else 0)
     assert len(list(out.glob("iter_*.pth"))) <= 2  # max_keep_ckpts=1, and the one that a kill left
+
+
+@pytest.mark.slow
+def test_mmengines_own_checkpoint_hook_does_not_go_on(folder):
+    """It deletes the previous checkpoint before it writes the next one, and the pointer still names the former."""
+    out = folder / "killed stock"
+    starts = killed(folder, out, 5, "stock")
+    assert len(starts) == 2 and starts[0]["in_write"] and starts[1]["start"] is None
+    assert re.search(r"FileNotFoundError: .*iter_\d+\.pth can not be found", (out / "log").read_text())
 
 
 def limited_file_size(limit: int):

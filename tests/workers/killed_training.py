@@ -1,18 +1,21 @@
 """Kill a training of mmengine's Runner with SIGKILL at random moments, resume it each time, and report what was lost.
 
-    python killed_training.py CONFIG WORK_DIR KILLS SEED
+    python killed_training.py CONFIG WORK_DIR KILLS SEED [stock]
 
 This process has imported everything and forks each training, which then starts within a second. Two kills of three come
-at a random moment from the beginning of a checkpoint's write to a little after its end; the others at a random
-moment of the training. Prints one JSON line per start: ``start`` (iterations done before it, None: it did not start),
-``done`` (iterations done when the kill came) and ``in_write``.
+when a random share of a checkpoint's bytes is on disk, or 10 ms later at most; the others at a random moment of the
+training. A checkpoint has 40 MB of ballast, so that its write lasts. ``stock`` trains with mmengine's own
+CheckpointHook instead.
+
+Prints one JSON line per start: ``start`` (iterations done before it, None: it did not start), ``done`` (iterations done
+when the kill came), ``aimed`` (the kill waited for a write to begin) and ``in_write`` (a file was being written, as it
+looks afterwards: one newer than the start is partial or not whole).
 """
 
 import contextlib
 import json
 import os
 import random
-import re
 import signal
 import sys
 import time
@@ -26,9 +29,12 @@ from mmengine.runner import Runner, runner
 from mmseg.registry import HOOKS
 
 import ffc_dense.segmentation  # noqa: F401  (imported before the fork)
+from ffc_dense.saving import is_whole
 
 CONFIG, WORK_DIR, KILLS, SEED = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-WRITE, ANY = 0.06, 0.6  # seconds: the longest wait after a write has begun, and after the first iteration
+STOCK = sys.argv[5:] == ["stock"]
+AFTER, ANY = 0.01, 0.6  # seconds: the longest wait after the share of a checkpoint, and after the first iteration
+BALLAST = torch.zeros(10_000_000)  # 40 MB
 
 
 @HOOKS.register_module()
@@ -42,6 +48,9 @@ class Progress(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx, data_batch=None, outputs=None) -> None:
         note(f"done {runner.iter + 1}")
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint["ballast"] = BALLAST
 
 
 def note(line: str) -> None:
@@ -58,6 +67,10 @@ def train() -> None:
     cfg = Config.fromfile(CONFIG, format_python_code=False)  # seconds of yapf
     cfg.work_dir, cfg.resume = str(WORK_DIR), True
     cfg.custom_hooks = [dict(type="Progress")]
+    if STOCK:
+        cfg.default_hooks.checkpoint.type = "CheckpointHook"
+        for name in ("safe_loading", "random_state"):
+            cfg.default_hooks.pop(name)
     runner.collect_env = dict  # seconds of nvcc, gcc and the like, for the log
     Runner.from_cfg(cfg).train()
 
@@ -69,13 +82,25 @@ def notes(word: str) -> list[int]:
     return []
 
 
-def checkpoints() -> set[str]:
-    return {name for name in os.listdir(WORK_DIR) if re.fullmatch(r"iter_\d+\.pth", name)}
+def sizes() -> dict[str, int]:
+    found = {}
+    for entry in os.scandir(WORK_DIR):
+        if entry.name.endswith((".pth", ".partial")):
+            with contextlib.suppress(FileNotFoundError):  # renamed or deleted meanwhile
+                found[entry.name] = entry.stat().st_size
+    return found
 
 
-def write_has_begun(before: set[str]) -> bool:
-    """A temporary file is there, or an older checkpoint is gone: mmengine's own hook removes it first."""
-    return not before <= checkpoints() or any(name.endswith(".partial") for name in os.listdir(WORK_DIR))
+def written(before: dict[str, int]) -> int:
+    """How much of a file is there that is new, or that is overwritten in place; -1 if there is none."""
+    return max((size for name, size in sizes().items() if size < before.get(name, 1 << 60)), default=-1)
+
+
+def in_write(began: float) -> bool:
+    """Whether the kill left a file of this start unfinished."""
+    recent = [path for path in WORK_DIR.iterdir() if path.suffix in (".pth", ".partial")]
+    recent = [path for path in recent if path.stat().st_mtime > began]
+    return any(path.suffix == ".partial" or not is_whole(path) for path in recent)
 
 
 def alive(process: int) -> bool:
@@ -101,20 +126,21 @@ def main() -> None:
     WORK_DIR.mkdir(parents=True, exist_ok=True)
     for kill in range(KILLS + 1):
         (WORK_DIR / "progress").unlink(missing_ok=True)
-        process = started()
-        while alive(process) and not notes("done"):
+        began, process = time.time(), started()
+        aimed = kill % 3 != 2
+        passing = rng.randint(0, 6) if aimed else 0  # iterations, with their checkpoints
+        while alive(process) and len(notes("done")) <= passing:
             time.sleep(0.005)
-        in_write = kill % 3 != 2
-        if in_write:
-            before = checkpoints()
-            while alive(process) and not write_has_begun(before):
-                before |= checkpoints()
+        if aimed:
+            before, part = sizes(), rng.uniform(0, 1) * 4 * BALLAST.numel()
+            while alive(process) and written(before) < part:
                 time.sleep(0.0002)
-        time.sleep(rng.uniform(0, WRITE if in_write else ANY))
+        time.sleep(rng.uniform(0, AFTER if aimed else ANY))
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         start, done = notes("start"), notes("done")
-        result = dict(start=start[0] if start else None, done=done[-1] if done else None, in_write=in_write)
+        result = dict(start=start[0] if start else None, done=done[-1] if done else None, aimed=aimed)
+        result["in_write"] = in_write(began)
         print(json.dumps(result), flush=True)
         if not done:
             return
