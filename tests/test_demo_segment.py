@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ pytest.importorskip("mmseg")
 
 from mmengine.config import Config
 from mmseg.apis import inference_model, init_model
-from mmseg.registry import METRICS, MODELS
+from mmseg.registry import DATASETS, METRICS, MODELS
 from mmseg.structures import SegDataSample
 from small_segmentor import disagreeing
 
@@ -25,6 +26,7 @@ from ffc_dense.minidata import make_mini_cityscapes
 from ffc_dense.segmentation import Segmentor
 from ffc_dense.segmentation.map_files import maps_of
 from ffc_dense.segmentation.map_pictures import beside_maps, coloured
+from ffc_dense.segmentation.segmentor import _classes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mmseg's advice about losses and align_corners
 ROOT = Path(__file__).parent.parent
@@ -96,6 +98,58 @@ def test_what_does_not_fit_is_refused(folder, segmentor):
         segmentor(folder / "images" / "torn.png")
     with pytest.raises(ValueError, match=r"image must be \(H, W, 3\) uint8, got \(4, 5\)"):
         segmentor(np.zeros((4, 5), np.uint8))
+
+
+@pytest.mark.parametrize("wrapper", [None, "RepeatDataset", "ConcatDataset"])
+@pytest.mark.parametrize("form", ["file", "config"])
+def test_a_head_of_another_number_of_classes_than_the_dataset_is_refused(folder, tmp_path, form, wrapper):
+    cfg = Config.fromfile(FFC)
+    cfg.pop("train_dataloader"), cfg.pop("val_dataloader")
+    cfg.model.decode_head.num_classes = 5
+    dataset, name = cfg.test_dataloader.dataset, "test_dataloader.dataset"
+    if wrapper == "RepeatDataset":
+        cfg.test_dataloader.dataset, name = dict(type=wrapper, times=1, dataset=dataset), f"{name}.dataset"
+    elif wrapper == "ConcatDataset":
+        cfg.test_dataloader.dataset, name = dict(type=wrapper, datasets=[dataset]), f"{name}.datasets.0"
+    if form == "file":
+        cfg.dump(tmp_path / "config.py")
+    told = rf"^model\.decode_head\.num_classes: 5, but {re.escape(name)}, a CityscapesDataset, has 19 classes"
+    with pytest.raises(UserError, match=told):
+        Segmentor(tmp_path / "config.py" if form == "file" else cfg, folder / "a.pth", "cpu")
+
+
+def test_the_heads_of_an_ensemble_are_checked_too(folder):
+    cfg = Config.fromfile(FFC)
+    cfg.model.decode_head.num_classes = 5
+    cfg.model = dict(type="SegmentorEnsemble", member=cfg.model, size=2)
+    with pytest.raises(UserError, match=r"^model\.member\.decode_head\.num_classes: 5, but train_dataloader"):
+        Segmentor(cfg, folder / "a.pth", "cpu")
+
+
+def test_a_wrong_config_file_is_named(folder, tmp_path):
+    with pytest.raises(UserError, match=r"there is no config file .*absent\.py"):
+        Segmentor(tmp_path / "absent.py", folder / "a.pth", "cpu")
+    (tmp_path / "torn.py").write_text("model = dict(")
+    with pytest.raises(UserError, match=r"torn\.py"):
+        Segmentor(str(tmp_path / "torn.py"), folder / "a.pth", "cpu")
+
+
+def test_names_and_colours_are_those_that_mmsegs_dataset_has(folder):
+    plain = Config.fromfile(FFC).test_dataloader.dataset
+    (folder / "names.txt").write_text("car\nroad\nsky\n")
+    chosen = ["car", "road", "sky"]
+    for metainfo in (dict(classes=chosen), dict(classes=tuple(chosen)), dict(classes=str(folder / "names.txt")),
+                     dict(classes=chosen, palette=[[1, 2, 3], [4, 5, 6], [7, 8, 9]])):  # fmt: skip
+        dataset = DATASETS.build({**plain, "metainfo": metainfo, "lazy_init": True})
+        classes, palette = _classes({**plain, "metainfo": metainfo})
+        assert classes == list(dataset.metainfo["classes"]) == chosen
+        by_name = dict(zip(DATASETS.get("CityscapesDataset").METAINFO["classes"],
+                           DATASETS.get("CityscapesDataset").METAINFO["palette"], strict=True))  # fmt: skip
+        assert palette == metainfo.get("palette", [by_name[name] for name in chosen])
+    unnamed = dict(type="BaseSegDataset", metainfo=dict(classes=list("abc")), pipeline=[], lazy_init=True)
+    assert _classes(unnamed)[1] == DATASETS.build(unnamed).metainfo["palette"]
+    with pytest.raises(ValueError, match=r"metainfo\.palette: 19 colours for 2 classes"):
+        _classes({**plain, "metainfo": dict(classes=["car", "boat"])})
 
 
 def test_the_overlay_mixes_the_image_with_the_labels_colours(folder, segmentor):

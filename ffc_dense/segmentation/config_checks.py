@@ -1,8 +1,9 @@
 """Keys of an mmseg config that would fail late, or would be passed over in silence."""
 
+import copy
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -43,27 +44,50 @@ def check_config(cfg: Config) -> None:
             )
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         dataset = (cfg.get(loader) or {}).get("dataset")
-        if isinstance(dataset, dict):
-            _check_classes(cfg.model, dataset, f"{loader}.dataset")
+        for name, each in wrapped_datasets(dataset, f"{loader}.dataset"):
+            _check_classes(cfg.model, each, name)
 
 
 def closest_runner_key(key: str) -> str:
     return next(iter(get_close_matches(key, RUNNER_KEYS, 1, 0.9)), "")
 
 
+def wrapped_datasets(dataset: Mapping | None, name: str) -> Iterator[tuple[str, Mapping]]:
+    """(path of the key, config) of the datasets that are in wrappers such as RepeatDataset, or of ``dataset`` itself.
+
+    Args:
+        name: the path of ``dataset``.
+    """
+    if not isinstance(dataset, Mapping):
+        return
+    inner = {f"{name}.dataset": dataset.get("dataset")}
+    if isinstance(dataset.get("datasets"), list | tuple):
+        inner |= {f"{name}.datasets.{index}": each for index, each in enumerate(dataset["datasets"])}
+    found = [pair for place, each in inner.items() for pair in wrapped_datasets(each, place)]
+    yield from found or [(name, dataset)]
+
+
+def metainfo_of(dataset: Mapping) -> dict:
+    """``classes``, ``palette`` and so on of a dataset's config: those of its class under its own ``metainfo``."""
+    kind, own = class_of(dict(dataset)), dataset.get("metainfo")
+    own = copy.deepcopy(dict(own)) if isinstance(own, Mapping) else {}
+    if hasattr(kind, "_load_metainfo"):  # a value may be the path of a file with a name on each line
+        return kind._load_metainfo(own)
+    return {**(getattr(kind, "METAINFO", None) or {}), **own}
+
+
 def _check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
-    kind = class_of(dict(dataset))
-    own = (dataset.get("metainfo") or {}).get("classes")
-    classes = own or (getattr(kind, "METAINFO", None) or {}).get("classes")
+    classes = metainfo_of(dataset).get("classes")
     if not classes:
         return
+    model, above = (model["member"], "model.member") if "member" in model else (model, "model")  # of an ensemble
     for part in ("decode_head", "auxiliary_head"):
         heads = model.get(part) or ()
         for index, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
             if head.get("type") == "STDCHead":  # detects boundaries, with two classes of its own
                 continue
             number = head.get("num_classes")
-            path = f"model.{part}" + (f".{index}" if isinstance(heads, list | tuple) else "") + ".num_classes"
+            path = f"{above}.{part}" + (f".{index}" if isinstance(heads, list | tuple) else "") + ".num_classes"
             if isinstance(number, int) and number != len(classes):
                 raise UserError(
                     f"{path}: {number}, but {name}, a {dataset.get('type')}, has {len(classes)} classes; set it to "

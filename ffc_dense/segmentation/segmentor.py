@@ -17,13 +17,13 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.apis import init_model
-from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
 from ..data.images import read_size
 from ..reductions import choose_reductions, ffc_layers
 from .checkpoint import load_for_evaluation
+from .config_checks import check_config, metainfo_of, wrapped_datasets
 from .opinions import with_opinions
 
 READABLE_SIDE = 800  # pixels
@@ -49,8 +49,10 @@ class Segmentor:
 
     Raises:
         FileNotFoundError, RuntimeError: as :func:`load_for_evaluation`.
+        UserError: the config's file cannot be read, or a value of it is wrong, such as a head of another number of
+            classes than the dataset; the message names it. See :func:`check_config`.
         ValueError: ``reduce`` is no reduction of the model, the segmentor knows no ``opinions``, or the config has no
-            test dataset that names its classes.
+            test dataset that names its classes, each with a colour.
     """
 
     def __init__(
@@ -63,17 +65,18 @@ class Segmentor:
         opinions: bool = False,
     ):
         if isinstance(config, str | Path):
-            from . import safe_loading  # noqa: F401  (mmengine's readers run nothing in a yaml config from now on)
+            from .read_config import read_config  # mmengine's readers run nothing in a yaml config from now on
 
-            config = Config.fromfile(config)
+            config = read_config(str(config), None)
         else:
             config = copy.deepcopy(config)
+            check_config(config)
         if opinions:
             config.model = with_opinions(config.model)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         init_default_scope(config.get("default_scope", "mmseg"))
         dataset = _dataset(config)
-        self.classes, self.palette = _metainfo(dataset)
+        self.classes, self.palette = _classes(dataset)
         self._from_file = _pipeline(dataset["pipeline"], "LoadImageFromFile")
         self._from_array = _pipeline(dataset["pipeline"], "LoadImageFromNDArray")
         self.model = init_model(config, device="cpu")
@@ -135,23 +138,28 @@ class Segmentor:
 
 def _dataset(config: Config) -> dict:
     """The config of the test dataset, without the wrappers around it."""
-    dataset = config.get("test_dataloader", {}).get("dataset", {})
-    while "pipeline" not in dataset and ("dataset" in dataset or dataset.get("datasets")):
-        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
+    name = "test_dataloader.dataset"
+    _, dataset = next(wrapped_datasets(config.get("test_dataloader", {}).get("dataset"), name), (name, {}))
     if "pipeline" not in dataset or "type" not in dataset:
-        raise ValueError("test_dataloader.dataset: expected a dataset with type and pipeline, which tells the classes")
+        raise ValueError(f"{name}: expected a dataset with type and pipeline, which tells the classes")
     return dataset
 
 
-def _metainfo(dataset: dict) -> tuple[list[str], list[list[int]]]:
-    kind = DATASETS.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
-    metainfo = {**getattr(kind, "METAINFO", {}), **dataset.get("metainfo", {})}
-    classes, palette = metainfo.get("classes"), metainfo.get("palette")
+def _classes(dataset: dict) -> tuple[list[str], list[list[int]]]:
+    """Names and colours as mmseg's BaseSegDataset has them."""
+    metainfo = metainfo_of(dataset)
+    classes, palette = list(metainfo.get("classes") or []), metainfo.get("palette")
     if not classes:
         raise ValueError(f"test_dataloader.dataset: {dataset['type']} names no classes; set metainfo=dict(classes=...)")
-    if not palette:  # as in mmseg's BaseSegDataset
+    if not palette:
         palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()
-    return list(classes), [list(colour) for colour in palette]
+    if len(palette) != len(classes):  # a choice of the classes of its class keeps their colours
+        colours = dict(zip(metainfo_of({"type": dataset["type"]}).get("classes") or [], palette, strict=False))
+        if not colours.keys() >= set(classes):
+            raise ValueError(f"test_dataloader.dataset.metainfo.palette: {len(palette)} colours for {len(classes)} "
+                             "classes; give each class a colour (R, G, B)")
+        palette = [colours[name] for name in classes]
+    return classes, [list(colour) for colour in palette]
 
 
 def _pipeline(steps: list[dict], loader: str) -> Compose:
