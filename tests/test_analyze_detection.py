@@ -297,3 +297,13 @@ def test_wrong_arguments_are_named(tmp_path, monkeypatch, arguments, message):
     (tmp_path / "lazy.py").write_text("from detectron2 import model_zoo\n")
     with pytest.raises(UserError, match=message):
         tool.check_arguments(tool.parse_args(arguments))
+
+
+def test_a_missing_matplotlib_is_told_before_the_pass(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    tool = importlib.import_module("analyze_outputs")
+    for name in ("c.yaml", "m.pth"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # importing it raises ImportError
+    with pytest.raises(UserError, match=r"need matplotlib .*pip install -e '\.\[diagnosis\]'"):
+        tool.check_arguments(tool.parse_args([str(tmp_path / "c.yaml"), str(tmp_path / "m.pth")]))

@@ -30,6 +30,7 @@ from framework import framework_of
 
 from ffc_dense.commands import add_debug_argument, reporting
 from ffc_dense.diagnosis.files import NAME, write
+from ffc_dense.diagnosis.plots import check_matplotlib
 from ffc_dense.diagnosis.table import markdown
 from ffc_dense.errors import UserError
 
@@ -56,6 +57,7 @@ def check_arguments(args: argparse.Namespace) -> str:
     framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
     if args.gallery < 0:
         raise UserError(f"--gallery: expected a number of images, 0 or more, got {args.gallery}")
+    check_matplotlib()  # before the pass over the data
     return framework
 
 
@@ -73,11 +75,11 @@ def analyze(args: argparse.Namespace) -> dict:
             from analyze_segmentation import analyze as run
         report = run(args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder))
     report = {"config": args.config, "weights": args.checkpoint, **report}
-    write(report, folder)
-    print(markdown(report))
+    print(markdown(report), flush=True)  # first: whatever happens to the files, the scores are told
     print(f"\n{report['decisions']} decisions on {report['images']} images: {report['decision']}")
     if len(report["outputs"]) == 1:
         print("This model has no FFC classifier, so it has one output and no vote.")
+    write(report, folder)
     print(f"analysis and plots: {folder / NAME}", file=sys.stderr)
     return report
 

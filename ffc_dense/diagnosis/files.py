@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+from ..errors import UserError
+from ..saving import NotSaved, write_text_atomically
 from .plots import draw_all
 
 NAME = "analysis.json"
@@ -14,19 +16,45 @@ def write(report: dict, folder: Path) -> None:
 
     Label maps (``maps`` of an image of the gallery) become 8-bit PNGs of class indices, 255 for none, in
     ``gallery/``; the report names them, relative to ``folder``. nan becomes null.
+
+    ``analysis.json`` is written before anything is drawn, without ``pictures``, and again with them: whatever fails
+    later, the numbers of the pass over the data are there.
+
+    Raises:
+        UserError: a file cannot be written, or matplotlib is missing.
     """
+    maps = {}
     images = {id(entry): entry for entries in report["gallery"].values() for entry in entries}
     for number, entry in enumerate(images.values()):
         if "maps" in entry:
-            from PIL import Image
+            labels = entry.pop("maps")
+            entry["label_maps"] = {name: f"gallery/{number:02d}_{name}.png" for name in labels}
+            maps |= {entry["label_maps"][name]: labels[name] for name in labels}
+    report = {**_without_nan(report), "pictures": []}
+    numbers = "the analysis is lost"
+    try:
+        _write_report(report, folder)
+        numbers = f"its numbers are in {folder / NAME}"
+        _write_maps(maps, folder)
+        report["pictures"] = draw_all(report, folder)
+        _write_report(report, folder)
+    except (OSError, NotSaved) as error:
+        cause = error.__cause__ if isinstance(error, NotSaved) else error
+        raise UserError(
+            f"{folder}: the analysis cannot be written ({cause}), {numbers}; make room, or choose another folder"
+        ) from error
 
-            (folder / "gallery").mkdir(exist_ok=True)
-            maps = entry.pop("maps")
-            entry["label_maps"] = {name: f"gallery/{number:02d}_{name}.png" for name in maps}
-            for name, labels in maps.items():
-                Image.fromarray(labels).save(folder / entry["label_maps"][name])
-    report = {**_without_nan(report), "pictures": draw_all(report, folder)}
-    (folder / NAME).write_text(json.dumps(report, indent=1) + "\n")
+
+def _write_report(report: dict, folder: Path) -> None:
+    write_text_atomically(json.dumps(report, indent=1) + "\n", folder / NAME)
+
+
+def _write_maps(maps: dict, folder: Path) -> None:
+    for name, labels in maps.items():
+        from PIL import Image
+
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(labels).save(folder / name)
 
 
 def _without_nan(node):

@@ -3,21 +3,30 @@
 import math
 from pathlib import Path
 
+from ..errors import UserError
+
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.75"
 LABELS = {"mean": "Mean", "vote": "Vote", "stock": "Stock"}
 MANY_CLASSES = 40  # beyond it only the ends of the ranking are drawn
+
+
+def check_matplotlib() -> None:
+    """Raise a UserError if the plots cannot be drawn; for callers with a long way to go before :func:`draw_all`."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"the plots need matplotlib ({error}); run: pip install -e '.[diagnosis]'") from error
 
 
 def draw_all(report: dict, folder: Path) -> list[str]:
     """Write the PNGs of a report into ``folder`` and return their names; a stock model has the first two.
 
     Raises:
-        ImportError: matplotlib is missing.
+        UserError: matplotlib is missing.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("the plots need matplotlib; run: pip install 'ffc_dense[diagnosis]'") from error
+    check_matplotlib()
+    import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

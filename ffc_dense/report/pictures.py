@@ -20,7 +20,7 @@ def pillow():
     try:
         from PIL import Image
     except ImportError as error:
-        raise UserError("the gallery needs Pillow; run: pip install 'ffc_dense[diagnosis]'") from error
+        raise UserError("the gallery needs Pillow; run: pip install -e '.[diagnosis]'") from error
     return Image
 
 

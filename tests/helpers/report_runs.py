@@ -49,17 +49,17 @@ def analysis(folder, detection=True):
 def _made(detection):
     """Drawn once: matplotlib takes seconds. The folder goes with the process."""
     made = TemporaryDirectory()
-    found = _analyzed(torch.randn(20, 6, generator=torch.Generator().manual_seed(0)))
+    found = analyzed(torch.randn(20, 6, generator=torch.Generator().manual_seed(0)))
     for i, (fixed, broken) in enumerate(((3, 1), (1, 5), (0, 2))):
         Image.fromarray(np.full((30, 40, 3), 60 * i, np.uint8)).save(Path(made.name, f"image{i}.jpg"))
-        found.gallery.offer(fixed, broken, lambda name=f"image{i}.jpg": _entry(name, detection))
+        found.gallery.offer(fixed, broken, lambda name=f"image{i}.jpg": gallery_entry(name, detection))
     about = {"framework": "detectron2" if detection else "mmseg", "decision": "proposals", "weights": "model_final.pth"}
     report = found.report("AP" if detection else "mIoU", {})
     write({**about, "classes": ["ship", "car"], **report}, Path(made.name))
     return made
 
 
-def _analyzed(x):
+def analyzed(x):
     """An analysis of the 20 samples ``x``, of which every third is of class 1, the others of class 0."""
     layer = FFCLinear(6, 3)
     outputs = layer.outputs(x).detach()
@@ -75,7 +75,7 @@ def _analyzed(x):
     return found
 
 
-def _entry(name, detection):
+def gallery_entry(name, detection):
     entry = {"image": name, "height": 30, "width": 40}
     if detection:
         box = {"box": [4, 6, 20, 25], "kind": "fixed", "before": "background", "after": "ship", "truth": "ship",
