@@ -18,6 +18,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class CannotWrite(UserError):
+    """A result cannot be written where the user wants it. The message names the argument, the file and the cause."""
+
+
 class TrainingStopped(UserError):
     """A training that cannot go on. The message says at which file or iteration, why, and what to do."""
 

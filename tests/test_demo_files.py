@@ -1,5 +1,7 @@
 """The files of a demo: what is read, where pictures go, what is skipped."""
 
+import errno
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +14,7 @@ from ffc_dense.data.images import UnreadableError, read_bgr
 from ffc_dense.demo.files import collect
 from ffc_dense.demo.run import run
 from ffc_dense.demo.video import draw_video
-from ffc_dense.errors import UserError
+from ffc_dense.errors import CannotWrite, UserError
 
 
 def picture(path, color=(10, 20, 30), size=(16, 12), **options):
@@ -133,5 +135,37 @@ def test_a_picture_that_cannot_be_written_ends_the_run(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").touch()  # a file where a folder is needed
     jobs = collect([picture(tmp_path / "in" / "sub" / "a.png").parent.parent], tmp_path / "out")
-    with pytest.raises(UserError, match=r"--output: .* cannot be written"):
+    with pytest.raises(UserError, match=r"--output: .* cannot be written") as raised:
         run(jobs, lambda image: image)
+    assert raised.value.exit_code == 2  # no training stopped
+
+
+@pytest.mark.parametrize("name", ["a.png", "v.avi"])
+def test_a_folder_that_takes_no_files_is_told_as_wrong_output(tmp_path, name):
+    source = picture(tmp_path / name) if name == "a.png" else video(tmp_path / name)
+    (tmp_path / "out").mkdir()
+    # A folder in the file's place: unlike missing permissions, root is stopped by it too.
+    (jobs := collect([source], tmp_path / "out"))[0].target.mkdir()
+    with pytest.raises(CannotWrite, match=r"^--output: .*out/.* cannot be written: .*directory.*name another folder"):
+        run(jobs, lambda image: image)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [jobs[0].target.name]  # nothing half written
+
+
+def test_a_full_disk_is_told_as_wrong_output_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ffc_dense.saving.os.fsync", full)
+    with pytest.raises(CannotWrite, match=r"^--output: .*a\.png cannot be written: .*No space left on device; make"):
+        run(collect([picture(tmp_path / "a.png")], tmp_path / "out"), lambda image: image)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.png", "v.avi"])
+def test_an_error_of_the_drawing_is_none_of_the_output(tmp_path, name):
+    def draw(image):
+        raise OSError("a font is missing")
+
+    source = picture(tmp_path / name) if name == "a.png" else video(tmp_path / name)
+    with pytest.raises(OSError, match=r"^a font is missing$"):
+        run(collect([source], tmp_path / "out"), draw)

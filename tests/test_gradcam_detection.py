@@ -196,6 +196,14 @@ def test_the_tool_names_the_wrong_argument(folder, tool, tmp_path, capsys, more,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_figure_that_cannot_be_written_is_a_wrong_output(folder, tool, tmp_path, capsys):
+    (tmp_path / "image.png.gradcam1.png").mkdir()
+    with pytest.raises(SystemExit) as ended, reporting("gradcam.py"):
+        tool.main(tool.parse_args(arguments(folder, tmp_path, "--confidence-threshold", "0", "--limit", "1")))
+    assert ended.value.code == 2
+    assert f"gradcam.py: error: --output: {tmp_path}/image.png.gradcam1.png cannot be" in capsys.readouterr().err
+
+
 def test_the_tool_names_the_missing_library(folder, tool, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     for name in ("ffc_dense.gradcam.maps", "ffc_dense.gradcam.figure", "ffc_dense.detection.gradcam"):

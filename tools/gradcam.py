@@ -27,8 +27,8 @@ from tqdm import tqdm
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.data.images import UnreadableError
 from ffc_dense.demo.files import collect
-from ffc_dense.errors import TrainingStopped, UserError
-from ffc_dense.saving import write_bytes_atomically
+from ffc_dense.demo.writing import write_result
+from ffc_dense.errors import UserError
 
 
 def parse_args(argv: list[str] | None = None) -> Namespace:
@@ -132,12 +132,7 @@ def main(args: Namespace) -> int:
         for number, picture in enumerate(pictures, 1):
             # The whole name, since a folder may hold photo.jpg and photo.png.
             path = job.target.parent / f"{job.source.name}.gradcam{number}.png"
-            content = draw(picture)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_bytes_atomically(content, path)
-            except OSError as error:
-                raise TrainingStopped(f"--output: {path} cannot be written: {error}") from error
+            write_result(draw(picture), path)
             drawn += 1
     print(f"{drawn} figures of {len(jobs) - skipped} images in {Path(args.output)}", end="")
     print(f", {skipped} skipped" if skipped else "")

@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.images import UnreadableError, read_bgr
-from ..errors import TrainingStopped
-from ..saving import write_bytes_atomically
+from ..errors import CannotWrite
 from .files import Job
 from .video import draw_video
+from .writing import write_result
 
 
 def run(
@@ -31,12 +31,11 @@ def run(
         The exit code: 0, or 1 if a file was skipped. Each of those has a line on stderr.
 
     Raises:
-        UserError: a result cannot be written.
+        CannotWrite: a result cannot be written.
     """
     skipped = 0
     for job in tqdm(jobs, unit="file", disable=len(jobs) == 1):
         try:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
             if job.video:
                 draw_video(job.source, job.target, draw)
             else:
@@ -46,8 +45,6 @@ def run(
         except UnreadableError as error:
             skipped += 1
             tqdm.write(f"skipped {job.source}: {error}", file=sys.stderr)
-        except OSError as error:
-            raise TrainingStopped(f"--output: {job.target} cannot be written: {error}") from error
     print(f"{len(jobs) - skipped} of {len(jobs)} files drawn", end="")
     print(f", {skipped} skipped" if skipped else "")
     return 1 if skipped else 0
@@ -56,5 +53,6 @@ def run(
 def _write_picture(path: Path, picture: np.ndarray) -> None:
     encoded, content = cv2.imencode(path.suffix.lower(), picture)
     if not encoded:
-        raise OSError(f"OpenCV cannot encode a picture of shape {picture.shape} as {path.suffix}")
-    write_bytes_atomically(content.tobytes(), path)
+        height, width = picture.shape[:2]
+        raise CannotWrite(f"--output: {path}: OpenCV cannot encode a picture of {width}x{height} as {path.suffix}")
+    write_result(content.tobytes(), path)

@@ -8,6 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.images import UnreadableError
+from ..errors import CannotWrite
+from .writing import writing
 
 DEFAULT_FPS = 25.0  # of files that do not say
 
@@ -18,7 +20,7 @@ def draw_video(source: Path, target: Path, draw: Callable[[np.ndarray], np.ndarr
     Raises:
         UnreadableError: ``source`` cannot be decoded, or ends long before the length that its header says; nothing is
             written then.
-        OSError: ``target`` cannot be written.
+        CannotWrite: ``target`` cannot be written.
     """
     reader = cv2.VideoCapture(str(source))
     partial = target.with_name(f"{target.stem}.partial.mp4")
@@ -31,7 +33,8 @@ def draw_video(source: Path, target: Path, draw: Callable[[np.ndarray], np.ndarr
         written = _write(partial, drawn, rate if 0 < rate < 1000 else DEFAULT_FPS)
         if written < 0.9 * expected or written == 0:  # the count is an estimate in some formats
             raise UnreadableError(f"{written} of {expected} frames could be read")
-        partial.replace(target)
+        with writing(target):
+            partial.replace(target)
     finally:
         reader.release()
         partial.unlink(missing_ok=True)
@@ -52,9 +55,11 @@ def _write(path: Path, frames: Iterator[np.ndarray], rate: float) -> int:
         for frame in frames:
             height, width = (side // 2 * 2 for side in frame.shape[:2])  # most players want even sides
             if writer is None:
+                with writing(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
                 writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
                 if not writer.isOpened():
-                    raise OSError(f"OpenCV cannot write {path} (MPEG-4): is the folder writable?")
+                    raise CannotWrite(f"--output: OpenCV cannot write {path} (MPEG-4): is the folder writable?")
             writer.write(np.ascontiguousarray(frame[:height, :width]))
             count += 1
     finally:

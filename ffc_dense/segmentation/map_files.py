@@ -1,6 +1,7 @@
 """Maps of agreement and confidence as files: NumPy archives and greyscale PNGs."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 from PIL import Image
 
-from ..errors import TrainingStopped, UserError
+from ..demo.writing import write_result
+from ..errors import UserError
 from .opinions import MAPS
 
 
@@ -30,23 +32,25 @@ def maps_of(sample: dict) -> dict[str, np.ndarray]:
     return maps
 
 
-def write_maps(maps: dict[str, np.ndarray], stem: Path) -> None:
+def write_maps(maps: dict[str, np.ndarray], stem: Path, argument: str = "--output") -> None:
     """Write what :func:`maps_of` gives into ``STEM.npz``, and ``STEM_confidence.png`` and ``STEM_agreement.png``.
 
     The PNGs are greyscale, 8 bits: 0 is 0, 255 is 1.
 
+    Args:
+        argument: the one that names the folder, for the message of an error.
+
     Raises:
-        TrainingStopped: a file could not be written.
+        CannotWrite: a file cannot be written.
     """
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(f"{stem}.npz", **maps)
-        for name in MAPS:
-            if name in maps:
-                Image.fromarray((maps[name] * 255).round().astype(np.uint8)).save(f"{stem}_{name}.png")
-    except OSError as error:
-        message = f"{stem}: the maps could not be written ({error}); free space or name another folder"
-        raise TrainingStopped(message) from error
+    content = BytesIO()
+    np.savez_compressed(content, **maps)
+    write_result(content.getvalue(), Path(f"{stem}.npz"), argument)
+    for name in MAPS:
+        if name in maps:
+            content = BytesIO()
+            Image.fromarray((maps[name] * 255).round().astype(np.uint8)).save(content, "PNG")
+            write_result(content.getvalue(), Path(f"{stem}_{name}.png"), argument)
 
 
 @METRICS.register_module()
@@ -73,7 +77,7 @@ class MapWriter(BaseMetric):
             other = self.written.setdefault(Path(path).stem, path)
             if other != path:
                 raise UserError(f"{path} and {other}: their maps would have the same name; evaluate folder by folder")
-            write_maps(maps_of(sample), self.output_dir / Path(path).stem)
+            write_maps(maps_of(sample), self.output_dir / Path(path).stem, "output_dir")
             self.results.append(None)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
