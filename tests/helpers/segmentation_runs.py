@@ -22,7 +22,9 @@ model = dict(
     auxiliary_head=dict(in_channels=32, channels=8))
 pipeline = [
     dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
-    dict(type='RandomCrop', crop_size={size}, cat_max_ratio=0.75), dict(type='PackSegInputs')]
+    dict(type='RandomResize', scale=(128, 128), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type='RandomCrop', crop_size={size}, cat_max_ratio=0.75), dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'), dict(type='PackSegInputs')]
 train_dataloader = dict(batch_size=2, dataset=dict(data_root={data!r}, pipeline=pipeline))
 val_dataloader = dict(dataset=dict(data_root={data!r}))
 test_dataloader = val_dataloader
