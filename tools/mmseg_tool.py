@@ -64,18 +64,8 @@ def parse_tool_args(args: list[str], tool: str = "train") -> argparse.Namespace:
     return parser.parse_known_args(args)[0]
 
 
-def config_of(args: list[str]):
-    """The parsed arguments, and the config with its overrides."""
-    from mmengine.config import Config
-
-    known = parse_tool_args(args)
-    cfg = Config.fromfile(known.config)
-    cfg.merge_from_dict(known.cfg_options or {})
-    return known, cfg
-
-
 def checked_config(args: list[str], tool: str, weights_only: bool = False):
-    """The config, after what would fail late, or not at all, is refused.
+    """The parsed arguments, and the config with its overrides, after what would fail late, or not at all, is refused.
 
     Raises:
         UserError: the message names the key or file.
@@ -106,7 +96,7 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
             raise UserError(f"load_from: there is no file {weights}; give the path of a checkpoint, or None")
     loaders = ("train_dataloader", "val_dataloader") if tool == "train" else ("test_dataloader",)
     config_checks.check_folders(cfg, loaders)
-    return cfg
+    return known, cfg
 
 
 def work_dir_of(known: argparse.Namespace, cfg) -> str:
@@ -125,12 +115,13 @@ def has_checkpoint(work_dir: str, cfg) -> bool:
     return bool(saved_checkpoints(folder, template))
 
 
-def resume_or_load(args: list[str]) -> list[str]:
-    """``train.py``'s arguments with ``--resume`` -> those for what there is: a checkpoint of this run, or none yet."""
-    if "--resume" not in args:
-        return args
-    known, cfg = config_of(args)
-    if cfg.get("load_from") is None:
+def resume_or_load(args: list[str], known: argparse.Namespace, cfg) -> list[str]:
+    """``train.py``'s arguments with ``--resume`` -> those for what there is: a checkpoint of this run, or none yet.
+
+    Args:
+        known, cfg: what ``args`` say, as :func:`checked_config` returns them.
+    """
+    if "--resume" not in args or cfg.get("load_from") is None:
         return args
     work_dir = work_dir_of(known, cfg)
     if not has_checkpoint(work_dir, cfg):
@@ -139,17 +130,16 @@ def resume_or_load(args: list[str]) -> list[str]:
     return [*args, "--cfg-options", "load_from=None"]
 
 
-def why_not_joined(device: str, args: list[str]) -> str:
+def why_not_joined(device: str, config: str, cfg) -> str:
     """Why processes that torchrun started cannot work together here; '' if they can."""
     import torch
 
     if device == "cuda":
         found = torch.cuda.is_available()
         return "" if found else "there is no CUDA device; --device cpu (DEVICE=cpu) joins CPU processes"
-    known, cfg = config_of(args)
     if "'SyncBN'" in str(cfg.get("model")):
         return (
-            f"{known.config} has SyncBN, which processes joined on CPUs cannot run. Use BN, or one process without a "
+            f"{config} has SyncBN, which processes joined on CPUs cannot run. Use BN, or one process without a "
             "launcher (python tools/mmseg_tool.py --device cpu train CONFIG), where mmseg's train.py makes it BN"
         )
     return ""
@@ -197,11 +187,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def start(parser: argparse.ArgumentParser, tool: str, known: argparse.Namespace) -> None:
-    asks = "-h" in known.args or "--help" in known.args
-    cfg = None if asks else checked_config(known.args, known.tool, known.weights_only)
-    args = resume_or_load(known.args) if known.tool == "train" and not asks else known.args
+    if "-h" in known.args or "--help" in known.args:
+        run(tool, known.args, None)
+        return
+    parsed, cfg = checked_config(known.args, known.tool, known.weights_only)
+    args = resume_or_load(known.args, parsed, cfg) if known.tool == "train" else known.args
     joined = "WORLD_SIZE" in os.environ  # by torchrun
-    problem = why_not_joined(known.device, known.args) if joined else ""
+    problem = why_not_joined(known.device, parsed.config, cfg) if joined else ""
     if problem:
         parser.error(problem)
     if known.device == "cpu":
