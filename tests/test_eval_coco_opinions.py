@@ -9,6 +9,7 @@ import torch
 pytest.importorskip("detectron2")
 
 from detectron2.data.datasets import register_coco_instances
+from detectron2.engine import DefaultTrainer
 from small_detector import small_model
 from tools_in_process import run_tool
 
@@ -85,6 +86,16 @@ def test_a_stock_model_has_its_class_distribution_in_the_file(folder):
     assert code == 0, err[-2000:]
     found = detections(folder, "stock", "stock")
     assert found and all(entry.keys() == {*FORMAT, "pred_class_probs"} for entry in found)
+
+
+@pytest.mark.parametrize(("config", "weights"), [(FFC, "ffc.pth"), (STOCK, "stock.pth")])
+def test_the_detector_is_built_once(folder, monkeypatch, config, weights):
+    built, build = [], DefaultTrainer.build_model
+    monkeypatch.setattr(DefaultTrainer, "build_model", lambda cfg: built.append(cfg) or build(cfg))
+    code, _, err = evaluate(folder, "once", "--opinions", "--reduce", "none", config=config, weights=weights)
+    assert code == 2 and len(built) == 1
+    message = "the model has no FFC classifier" if config == STOCK else "unknown reduction 'none'"
+    assert message in err.splitlines()[-1]
 
 
 def test_an_ensemble_of_a_checkpoint_with_itself_writes_the_same_detections(folder, plain):

@@ -41,6 +41,7 @@ from ffc_dense.detection import (
 )
 from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.data_files import check_data_only
+from ffc_dense.detection.opinions import FFC_TWINS
 from ffc_dense.detection.preemption import launch
 from ffc_dense.detection.read_config import read_config
 from ffc_dense.detection.startup import check_weights
@@ -55,13 +56,14 @@ CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
 def load(cfg: CfgNode, wanted: list[str], opinions: bool = False) -> AllReductions:
     """The trained detector, under each of the wanted reductions."""
-    model = DefaultTrainer.build_model(cfg)
-    names = choose_reductions(model, wanted)
+    stock = opinions and cfg.MODEL.ROI_HEADS.NAME in FFC_TWINS
     if opinions:
         cfg = cfg.clone()
         cfg.defrost()
         request_opinions(cfg)
-        model = DefaultTrainer.build_model(cfg)
+    model = DefaultTrainer.build_model(cfg)
+    # A stock model that gives its opinions has FFC's classifier without filters: it has no reductions all the same.
+    names = choose_reductions(nn.Identity() if stock else model, wanted)
     EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return AllReductions(model, names)
 
