@@ -18,6 +18,7 @@ from small_detector import small_cfg, small_model
 from ffc_dense.commands import reporting
 from ffc_dense.detection import Detector
 from ffc_dense.detection.gradcam import BoxExplainer
+from ffc_dense.errors import UserError
 
 TOOLS = Path(__file__).parent.parent / "tools"
 FEW = ["MODEL.RPN.POST_NMS_TOPK_TEST", 20, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "INPUT.MIN_SIZE_TEST", 64]
@@ -194,6 +195,24 @@ def test_the_tool_names_the_wrong_argument(folder, tool, tmp_path, capsys, more,
         tool.main(tool.parse_args(arguments(folder, tmp_path / "out", *more)))
     assert ended.value.code == 2 and f"gradcam.py: error: {told}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_too_narrow_image_is_skipped_and_the_others_drawn(folder, tool, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (1, 3000)).save(tmp_path / "in" / "narrow.png")
+    (tmp_path / "in" / "whole.png").write_bytes((folder / "images" / "image.png").read_bytes())
+    more = ["--confidence-threshold", "0", "--limit", "1", "--input", tmp_path / "in"]
+    assert tool.main(tool.parse_args(arguments(folder, tmp_path / "out", *more))) == 1
+    said = capsys.readouterr()
+    assert "narrow.png: an image of 1x3000 is too narrow for INPUT.MAX_SIZE_TEST" in said.err
+    assert "1 figures of 1 images" in said.out and (tmp_path / "out" / "whole.png.gradcam1.png").is_file()
+
+
+def test_a_wrong_output_is_told_before_any_image_is_read(folder, tool, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"")
+    more = ["--outputs", "8", "--input", tmp_path / "torn.png"]
+    with pytest.raises(UserError, match="--outputs 8: the model has the outputs 1 to 7"):
+        tool.main(tool.parse_args(arguments(folder, tmp_path / "out", *more)))
 
 
 def test_a_figure_that_cannot_be_written_is_a_wrong_output(folder, tool, tmp_path, capsys):

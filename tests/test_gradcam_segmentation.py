@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from small_segmentor import SLIDE, config, disagreeing
 
+from ffc_dense.errors import UserError
 from ffc_dense.segmentation import Segmentor
 from ffc_dense.segmentation.gradcam import RegionExplainer
 
@@ -91,6 +92,14 @@ def test_a_pixel_is_explained_alone_and_a_wrong_one_is_named(tmp_path, image):
     assert [found.output for found in picture.outputs] == [1, 3]
     with pytest.raises(ValueError, match="--pixel 56,0: the image has 56 x 40 pixels"):
         explainer(image, pixel=(56, 0))
+
+
+def test_a_wrong_pixel_or_output_is_an_error_of_the_input_to_commands(tmp_path, image):
+    explainer = explainer_of(tmp_path)
+    for choice, message in ({"pixel": (0, 40)}, "--pixel 0,40"), ({"outputs": [8]}, "--outputs 8"):
+        with pytest.raises(UserError, match=message) as raised:
+            explainer(image, **choice)
+        assert raised.value.exit_code == 2
 
 
 def test_an_output_that_is_not_there_is_named(tmp_path, image):

@@ -17,7 +17,6 @@ import argparse
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +24,8 @@ from framework import framework_of
 from tqdm import tqdm
 
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
-from ffc_dense.data.images import UnreadableError
-from ffc_dense.demo.files import collect
+from ffc_dense.demo.files import Job, collect
+from ffc_dense.demo.run import for_each
 from ffc_dense.demo.writing import write_result
 from ffc_dense.errors import UserError
 
@@ -69,7 +68,8 @@ def at_least(least: int, text: str) -> int:
     return int(text)
 
 
-def box_explainer(args: Namespace) -> tuple[Callable, list[str]]:
+def box_explainer(args: Namespace):
+    """The explainer and the names of the classes."""
     from ffc_dense.detection import Detector
     from ffc_dense.detection.config_errors import explain_build
     from ffc_dense.detection.gradcam import BoxExplainer
@@ -85,7 +85,8 @@ def box_explainer(args: Namespace) -> tuple[Callable, list[str]]:
     return explainer, explainer.names[: explainer.head.kept]
 
 
-def region_explainer(args: Namespace) -> tuple[Callable, list[str]]:
+def region_explainer(args: Namespace):
+    """As :func:`box_explainer`."""
     from ffc_dense.segmentation import Segmentor
     from ffc_dense.segmentation.config_errors import explain_build
     from ffc_dense.segmentation.gradcam import RegionExplainer
@@ -94,7 +95,7 @@ def region_explainer(args: Namespace) -> tuple[Callable, list[str]]:
     cfg = read_config(args.config, parse_options(args.cfg_options))
     with reading_input(partial(explain_build, cfg=cfg)):
         segmentor = Segmentor(cfg, args.checkpoint)
-    return partial(RegionExplainer(segmentor), pixel=args.pixel), list(segmentor.classes)
+        return RegionExplainer(segmentor), list(segmentor.classes)
 
 
 def label_of(target: str, names: list[str]) -> str | int | None:
@@ -113,27 +114,25 @@ def main(args: Namespace) -> int:
         raise UserError(f"--input: {', '.join(videos)}: images are explained, not videos")
     with reading_input(lambda error: str(error) if isinstance(error, ImportError) else None):
         from ffc_dense.gradcam.figure import draw
+        from ffc_dense.gradcam.maps import choose_outputs
 
         explainer, names = (box_explainer if framework == "detectron2" else region_explainer)(args)
-    target, skipped, drawn = label_of(args.target, names), 0, 0
-    for job in tqdm(jobs, unit="file", disable=len(jobs) == 1):
-        try:
-            pictures = explainer(str(job.source), args.outputs, target, args.limit)
-        except UnreadableError as error:
-            skipped += 1
-            tqdm.write(f"skipped {job.source}: {error}", file=sys.stderr)
-            continue
-        except ValueError as error:
-            if str(error).startswith(("--outputs", "--pixel")):
-                raise UserError(str(error)) from error
-            raise
+    target, drawn = label_of(args.target, names), 0
+    choice = {"outputs": choose_outputs(explainer.head, args.outputs), "target": target, "limit": args.limit}
+    if args.pixel is not None:
+        choice["pixel"] = tuple(args.pixel)
+
+    def work(job: Job) -> None:
+        nonlocal drawn
+        pictures = explainer(str(job.source), **choice)
         if not pictures:
             tqdm.write(f"{job.source}: no detection of at least {args.confidence_threshold:g}, no figure")
         for number, picture in enumerate(pictures, 1):
             # The whole name, since a folder may hold photo.jpg and photo.png.
-            path = job.target.parent / f"{job.source.name}.gradcam{number}.png"
-            write_result(draw(picture), path)
+            write_result(draw(picture), job.target.parent / f"{job.source.name}.gradcam{number}.png")
             drawn += 1
+
+    skipped = for_each(jobs, work)
     print(f"{drawn} figures of {len(jobs) - skipped} images in {Path(args.output)}", end="")
     print(f", {skipped} skipped" if skipped else "")
     return 1 if skipped else 0

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
@@ -11,6 +12,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils.file_io import PathManager
+from torch import Tensor
 
 from ..data.images import UnreadableError, read_bgr
 from .checkpoint import EvalCheckpointer
@@ -94,11 +96,32 @@ class Detector(DefaultPredictor):
             image = read_bgr(str(image))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"expected a (H, W, 3) uint8 image in BGR order, got {image.dtype} {image.shape}")
-        transform = self.aug.get_transform(image)
-        if min(getattr(transform, "new_h", 1), getattr(transform, "new_w", 1)) < 1:
-            height, width = image.shape[:2]
-            raise UnreadableError(f"an image of {width}x{height} is too narrow for INPUT.MAX_SIZE_TEST")
-        return super().__call__(image)["instances"].to("cpu")
+        height, width = image.shape[:2]
+        inputs = {"image": network_input(image, self.aug, self.input_format), "height": height, "width": width}
+        with torch.no_grad():
+            return self.model([inputs])[0]["instances"].to("cpu")
+
+
+def network_input(image: np.ndarray, aug: T.ResizeShortestEdge, input_format: str) -> Tensor:
+    """An image as :class:`DefaultPredictor` gives it to the model.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        aug: of the config's ``INPUT.MIN_SIZE_TEST`` and ``INPUT.MAX_SIZE_TEST``.
+        input_format: ``INPUT.FORMAT``; channels are swapped for 'RGB'.
+
+    Returns:
+        (3, H', W') fp32, 0 to 255.
+
+    Raises:
+        UnreadableError: the image is too narrow: resized, a side would have no pixel.
+    """
+    transform = aug.get_transform(image)
+    if min(getattr(transform, "new_h", 1), getattr(transform, "new_w", 1)) < 1:
+        height, width = image.shape[:2]
+        raise UnreadableError(f"an image of {width}x{height} is too narrow for INPUT.MAX_SIZE_TEST")
+    resized = transform.apply_image(image[:, :, ::-1] if input_format == "RGB" else image)
+    return torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
 
 
 def class_names(cfg: CfgNode) -> list[str]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..data.images import read_bgr
 from ..gradcam.figure import Picture
 from ..gradcam.maps import Head, choose_outputs, explain
-from .detector import Detector
+from .detector import Detector, network_input
 from .roi_heads import FFCCascadeROIHeads
 
 MARGIN = 0.3  # of the box's longer side, around it in the panels of maps
@@ -77,8 +77,8 @@ class BoxExplainer:
             target: None: each map is of its output's own class; 'vote': of the detection's; or a class's label.
 
         Raises:
-            UnreadableError: the file cannot be decoded.
-            ValueError: an output is not there.
+            UnreadableError: the file cannot be decoded, or the image is too narrow to be resized.
+            ChoiceError: (a ValueError) an output is not there.
         """
         if not isinstance(image, np.ndarray):
             image = read_bgr(str(image))
@@ -93,10 +93,8 @@ class BoxExplainer:
     def _detect(self, image: np.ndarray) -> tuple[dict[str, Tensor], Instances, Tensor]:
         """The backbone's levels, the D detections and their proposals (D, 4), both on the model's input."""
         model = self.detector.model
-        rgb = image[:, :, ::-1] if self.detector.input_format == "RGB" else image
-        resized = self.detector.aug.get_transform(rgb).apply_image(rgb)
-        batch = [{"image": torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))}]
-        inputs = model.preprocess_image(batch)
+        resized = network_input(image, self.detector.aug, self.detector.input_format)
+        inputs = model.preprocess_image([{"image": resized}])
         features = model.backbone(inputs.tensor)
         proposals, _ = model.proposal_generator(inputs, features, None)
         with _telling_proposals(self.predictor) as seen:

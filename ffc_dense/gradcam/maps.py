@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diagnosis.activity import active_units
+from ..errors import UserError
 from ..layers import FFCConv2d, FFCLinear
 from ..voting import elect
 
@@ -19,6 +20,10 @@ try:
     from pytorch_grad_cam import GradCAM
 except ImportError as error:
     raise ImportError("Grad-CAM needs the package grad-cam; run: pip install 'ffc_dense[diagnosis]'") from error
+
+
+class ChoiceError(UserError, ValueError):
+    """An output or a pixel to explain that is not there. The message has the tool's option and what there is."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def choose_outputs(head: Head, wanted: list[int] | None) -> list[int]:
     """The outputs to explain. By default those that classify a stage of the chain, Out1, Out3, Out5, Out7 of the paper.
 
     Raises:
-        ValueError: one of ``wanted`` is not there.
+        ChoiceError: one of ``wanted`` is not there.
     """
     layer = head.classifier
     number = layer.num_outputs if head.is_ffc else 1
@@ -177,5 +182,5 @@ def choose_outputs(head: Head, wanted: list[int] | None) -> list[int]:
         return list(range(1, number + 1, 2 if number > 1 and layer.interpolate else 1))
     wrong = [output for output in wanted if not 1 <= output <= number]
     if wrong:
-        raise ValueError(f"--outputs {', '.join(map(str, wrong))}: the model has the outputs 1 to {number}")
+        raise ChoiceError(f"--outputs {', '.join(map(str, wrong))}: the model has the outputs 1 to {number}")
     return list(dict.fromkeys(wanted))

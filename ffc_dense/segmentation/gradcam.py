@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..data.images import read_bgr
 from ..gradcam.figure import Picture
-from ..gradcam.maps import Head, choose_outputs, explain
+from ..gradcam.maps import ChoiceError, Head, choose_outputs, explain
 from ..reductions import STOCK, ffc_layers, reduced
 from .segmentor import Segmentor
 
@@ -60,7 +60,7 @@ class RegionExplainer:
 
         Raises:
             UnreadableError: the file cannot be decoded.
-            ValueError: an output or the pixel is not there.
+            ChoiceError: (a ValueError) an output or the pixel is not there.
         """
         if not isinstance(image, np.ndarray):
             image = read_bgr(str(image))
@@ -69,7 +69,7 @@ class RegionExplainer:
         labels = self.segmentor(image).pred_sem_seg.data.reshape(height, width).cpu().numpy()
         if pixel is not None:
             if not (0 <= pixel[0] < width and 0 <= pixel[1] < height):
-                raise ValueError(f"--pixel {pixel[0]},{pixel[1]}: the image has {width} x {height} pixels")
+                raise ChoiceError(f"--pixel {pixel[0]},{pixel[1]}: the image has {width} x {height} pixels")
             mask = np.zeros((height, width), bool)
             mask[pixel[1], pixel[0]] = True
             regions = [(int(labels[pixel[1], pixel[0]]), mask)]
