@@ -10,9 +10,11 @@ pytest.importorskip("detectron2")
 
 from detectron2.data.datasets import register_coco_instances
 from detectron2.engine import DefaultTrainer
+from detectron2.structures import Boxes, Instances
 from small_detector import small_model
 from tools_in_process import run_tool
 
+from ffc_dense.detection import OpinionCOCOEvaluator
 from ffc_dense.minidata import make_mini_coco
 from ffc_dense.safe_files import write_safetensors
 
@@ -38,6 +40,16 @@ def folder(tmp_path_factory):
     torch.save({"model": model.state_dict()}, folder / "ffc.pth")
     torch.save({"model": small_model("StandardROIHeads", seed=2).state_dict()}, folder / "stock.pth")
     return folder
+
+
+@pytest.mark.parametrize("count", [2, 0])
+def test_detections_without_opinions_are_refused_with_the_remedy(folder, count):
+    found = Instances((40, 50), pred_boxes=Boxes(torch.tensor([[1.0, 2, 9, 9]] * count).view(-1, 4)))
+    found.scores, found.pred_classes = torch.full((count,), 0.5), torch.zeros(count, dtype=torch.long)
+    evaluator = OpinionCOCOEvaluator(DATASET, output_dir=None)
+    evaluator.reset()
+    with pytest.raises(ValueError, match=r"no opinions: call ffc_dense\.detection\.request_opinions\(cfg\)"):
+        evaluator.process([{"image_id": 1}], [{"instances": found}])
 
 
 def evaluate(folder, output, *arguments, config=FFC, weights="ffc.pth"):

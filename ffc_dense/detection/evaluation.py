@@ -13,6 +13,8 @@ class OpinionCOCOEvaluator(COCOEvaluator):
     without. ``pred_class_probs``: a list, in the order of the dataset's category ids, the background last, rounded to
     6 decimals. ``vote_count``, ``class_votes``, ``winning_output``, ``winning_confidence``, ``num_outputs``: see
     :meth:`FFCFastRCNNOutputLayers.inference`. ``elected_category_id``: null for the background.
+
+    ``process`` raises a ValueError for detections without opinions.
     """
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -24,10 +26,13 @@ class OpinionCOCOEvaluator(COCOEvaluator):
                 entry.update(opinion)
 
     def _opinions(self, instances: Instances) -> list[dict]:
-        columns = {}
-        if instances.has("pred_class_probs"):
-            probabilities = instances.pred_class_probs.double().tolist()
-            columns["pred_class_probs"] = [[round(p, DECIMALS) for p in row] for row in probabilities]
+        if not instances.has("pred_class_probs"):
+            raise ValueError(
+                "the detections have no opinions: call ffc_dense.detection.request_opinions(cfg) before the model is "
+                "built, or evaluate with COCOEvaluator"
+            )
+        probabilities = instances.pred_class_probs.double().tolist()
+        columns = {"pred_class_probs": [[round(p, DECIMALS) for p in row] for row in probabilities]}
         for name in VOTE_FIELDS:
             if instances.has(name):
                 columns[name] = instances.get(name).tolist()
