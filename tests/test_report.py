@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from report_runs import HOSTILE, analysis, pair
 from run_folders import detectron2_run, mmengine_run
-from tools_in_process import run_tool
+from tools_in_process import run_tool, tool
 
 from ffc_dense.report import analyses, logs
 from ffc_dense.report.chart import LEFT, Series, chart, ticks
@@ -209,6 +210,55 @@ def test_the_latest_checkpoint_of_a_segmentor_is_the_one_to_analyse(tmp_path):
     for step in (40000, 8000):
         analysis(run / f"analysis_iter_{step}", detection=False)
     assert analyses.find(subject).folder.name == "analysis_iter_40000"
+
+
+def at(path, seconds):
+    """Give a file this time of its last change."""
+    os.utime(path, (seconds, seconds))
+
+
+def test_an_analysis_that_is_older_than_the_checkpoint_is_shown_with_a_warning(tmp_path):
+    stock, ffc = pair(tmp_path / "runs", detection=False)
+    (ffc / "iter_40000.pth").write_bytes(b"no checkpoint")
+    at(ffc / "iter_40000.pth", 1000)
+    at(ffc / "analysis_model_final" / "analysis.json", 1000)
+    told = "This analysis is older than iter_40000.pth, so it may be of other weights"
+    page = Page(report(tmp_path, stock, ffc))
+    assert told not in page.text and "analyze_outputs.py" not in page.text
+    at(ffc / "iter_40000.pth", 1001)
+    page = Page(report(tmp_path, stock, ffc))
+    assert told in page.text and "This command, or --analyze, analyses the last checkpoint" in page.text
+    assert [row[0] for row in page.rows if len(row) == 11][-1] == "vote"  # and it is shown
+    again = analysis(ffc / "analysis_iter_8000", detection=False)
+    at(again / "analysis.json", 1002)
+    page = Page(report(tmp_path, stock, ffc))
+    assert told not in page.text and "Not shown: analysis_model_final" in page.text
+
+
+def test_analyze_makes_the_missing_and_the_outdated_analyses_and_reads_nothing_else_again(tmp_path, monkeypatch):
+    runs = {name: mmengine_run(tmp_path / name, ffc=True, seed=seed) for seed, name in enumerate(("no", "old", "new"))}
+    for run in runs.values():
+        (run / "iter_40000.pth").write_bytes(b"no checkpoint")
+        at(run / "iter_40000.pth", 1000)
+    for name, seconds in (("old", 999), ("new", 1001)):
+        at(analysis(runs[name] / "analysis_iter_40000", detection=False) / "analysis.json", seconds)
+    # In the place of the analysis, which tests/test_analyze_segmentation.py runs: a program that leaves its files.
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import pathlib, shutil, sys\n"
+        "folder = pathlib.Path(sys.argv[2]).parent\n"
+        f"shutil.copytree({str(runs['new'] / 'analysis_iter_40000')!r}, folder / 'analysis_iter_40000',\n"
+        "                dirs_exist_ok=True, copy_function=shutil.copyfile)\n"
+    )
+    module, collected = tool("report"), []
+    monkeypatch.setattr(module, "ANALYZE", program)
+    monkeypatch.setattr(module, "collect", lambda *folders: collected.append(folders) or collect(*folders))
+    code, _, err = run_tool("report", *runs.values(), "--analyze", "--output", tmp_path / "page.html")
+    assert code == 0, err
+    assert err.splitlines() == [f"analysing {runs[name]}" for name in ("no", "old")]
+    page = Page((tmp_path / "page.html").read_text())
+    assert sum(row[0] == "vote" for row in page.rows if len(row) == 11) == 3
+    assert "is older than" not in page.text and "Not analysed yet" not in page.text and len(collected) == 1
 
 
 def test_a_stock_run_of_other_settings_is_shown_with_a_warning(tmp_path):

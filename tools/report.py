@@ -6,7 +6,8 @@
 
 It shows the scores of stock and FFC, the training curves, and, where ``tools/analyze_outputs.py`` has analysed a run,
 what each output decides, with a gallery of the images in which the vote fixed or broke most decisions of Out1. A run
-that was not analysed gets the command that does it; ``--analyze`` runs it.
+that was not analysed, or whose last checkpoint is newer than its analysis, gets the command that does it;
+``--analyze`` runs it.
 """
 
 import argparse
@@ -31,7 +32,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", metavar="HTML", help="default: report.html in the first RUN_DIR")
     parser.add_argument("--max-images", type=int, default=MOST_IMAGES, metavar="N",
                         help=f"in the gallery of each run; default {MOST_IMAGES}")
-    parser.add_argument("--analyze", action="store_true", help="analyse the FFC runs that have no analysis yet")
+    parser.add_argument("--analyze", action="store_true",
+                        help="analyse the FFC runs that have no analysis, or one older than their last checkpoint")
     add_debug_argument(parser)
     return parser.parse_args(argv)
 
@@ -41,22 +43,23 @@ def explain(error: Exception) -> str | None:
     return str(error) if type(error) in (FileNotFoundError, ValueError) else None
 
 
-def analyze_missing(groups: list[Group]) -> int:
-    """Analyse the FFC runs without analysis, each in a process of its own; the number of them.
+def analyze_missing(groups: list[Group]) -> None:
+    """Analyse the FFC runs without analysis, or with one that is older than the checkpoint, each in its own process.
 
     Raises:
         UserError: an analysis failed.
     """
-    todo = [subject.run for group in groups for subject in group.subjects
-            if subject.analysis is None and not subject.is_stock]  # fmt: skip
-    for run in todo:
+    todo = [subject for group in groups for subject in group.subjects
+            if not subject.is_stock and (subject.analysis is None or subject.analysis.newer)]  # fmt: skip
+    for subject in todo:
+        run = subject.run
         command = [sys.executable, str(ANALYZE), *analyses.command(run)]
         print(f"analysing {run.folder}", file=sys.stderr, flush=True)
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
         if done.returncode != 0:
             last = (done.stderr.strip() or "no message").splitlines()[-1]
             raise UserError(f"--analyze: {run.folder}: exit code {done.returncode}: {last}")
-    return len(todo)
+        subject.analysis = analyses.find(run)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,8 +70,8 @@ def main(argv: list[str] | None = None) -> None:
         output = Path(args.output or Path(args.runs[0]) / "report.html")
         with reading_input(explain):
             groups = collect(args.runs, args.stock)
-            if args.analyze and analyze_missing(groups):
-                groups = collect(args.runs, args.stock)
+            if args.analyze:
+                analyze_missing(groups)
             page = render(groups, args.max_images)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)

@@ -24,18 +24,29 @@ class Analysis:
     folder: Path
     report: dict
     others: list[Path] = field(default_factory=list)  # folders of analyses that are not shown
+    newer: Path | None = None  # the run's last checkpoint, if it was written after the analysis
 
 
 def find(run: Run) -> Analysis | None:
     """The analysis in a direct subfolder of the run, of the latest checkpoint if there are several.
 
+    Those that are older than the run's last checkpoint, by the files' times, come after all others.
+
     Raises:
         ValueError: it is malformed; the message names the file.
     """
-    paths = sorted(Path(run.folder).glob(f"*/{NAME}"), key=lambda path: (_trained(path.parent), path.stat().st_mtime))
+    checkpoint = last_checkpoint(run)
+    trained_at = checkpoint.stat().st_mtime if checkpoint else 0.0
+
+    def rank(path: Path) -> tuple[bool, float, float]:
+        analysed_at = path.stat().st_mtime
+        return analysed_at >= trained_at, _trained(path.parent), analysed_at
+
+    paths = sorted(Path(run.folder).glob(f"*/{NAME}"), key=rank)
     if not paths:
         return None
-    return Analysis(paths[-1].parent, read(paths[-1]), [path.parent for path in paths[:-1]])
+    newer = checkpoint if paths[-1].stat().st_mtime < trained_at else None
+    return Analysis(paths[-1].parent, read(paths[-1]), [path.parent for path in paths[:-1]], newer)
 
 
 def read(path: Path) -> dict:

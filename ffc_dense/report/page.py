@@ -85,6 +85,9 @@ def _analysis(subject: Subject, most_images: int, numbers) -> list[Markup]:
     analysis, report = subject.analysis, subject.analysis.report
     parts = [heading, tag("p", f"{report['decisions']:,} decisions: {report['decision']}. Checkpoint: ",
                           tag("code", str(report.get("weights"))), ".")]  # fmt: skip
+    if analysis.newer:
+        parts.append(tag("p", f"This analysis is older than {analysis.newer.name}, so it may be of other weights. ",
+                         _advice(subject), class_="warning"))  # fmt: skip
     if analysis.others:
         parts.append(tag("p", f"Not shown: {', '.join(path.name for path in analysis.others)}.", class_="note"))
     parts.append(tables.outputs(analysis))
@@ -101,7 +104,8 @@ def _advice(subject: Subject) -> list:
         command = shlex.join(["python", "tools/analyze_outputs.py", *analyses.command(subject.run)])
     except FileNotFoundError as error:
         return [str(error)]
-    return ["This command, or --analyze, does it: ", tag("code", command)]
+    way = "This command" if subject.is_stock else "This command, or --analyze,"
+    return [f"{way} analyses the last checkpoint: ", tag("code", command)]
 
 
 def _plot(subject: Subject, name: str) -> Markup | None:
