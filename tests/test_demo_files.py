@@ -1,6 +1,7 @@
 """The files of a demo: what is read, where pictures go, what is skipped."""
 
 import errno
+from argparse import ArgumentParser
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import cv2
 from ffc_dense.data.images import UnreadableError, read_bgr
 from ffc_dense.demo.files import collect
 from ffc_dense.demo.run import run
+from ffc_dense.demo.scale import add_scale_argument, readable_scale
 from ffc_dense.demo.video import draw_video
 from ffc_dense.errors import CannotWrite, UserError
 
@@ -169,3 +171,20 @@ def test_an_error_of_the_drawing_is_none_of_the_output(tmp_path, name):
     source = picture(tmp_path / name) if name == "a.png" else video(tmp_path / name)
     with pytest.raises(OSError, match=r"^a font is missing$"):
         run(collect([source], tmp_path / "out"), draw)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "101", "two"])
+def test_a_factor_that_scales_nothing_is_told(text, capsys):
+    parser = ArgumentParser()
+    add_scale_argument(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([f"--scale={text}"])
+    assert ended.value.code == 2
+    assert f"--scale: expected a factor above 0 and up to 100, got {text}" in capsys.readouterr().err
+
+
+def test_the_scale_is_the_one_asked_for_or_makes_small_images_readable():
+    parser = ArgumentParser()
+    add_scale_argument(parser)
+    assert parser.parse_args([]).scale is None and parser.parse_args(["--scale", "0.5"]).scale == 0.5
+    assert [readable_scale(*size) for size in ((400, 200), (1, 800), (800, 801), (3000, 10))] == [2, 1, 1, 1]

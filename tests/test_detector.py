@@ -198,3 +198,6 @@ def test_the_tool_says_what_is_wrong_in_one_line(folder, tmp_path, capsys):
     with pytest.raises(SystemExit):
         module.parse_args([*map(str, arguments), "--confidence-threshold", "50"])
     assert "expected a score from 0 to 1, got 50" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        module.parse_args([*map(str, arguments), "--scale", "0"])
+    assert "--scale: expected a factor above 0 and up to 100, got 0" in capsys.readouterr().err

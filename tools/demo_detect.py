@@ -16,6 +16,7 @@ from functools import partial
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.demo.files import collect
 from ffc_dense.demo.run import run
+from ffc_dense.demo.scale import add_scale_argument
 from ffc_dense.detection import Detector
 from ffc_dense.detection.config_errors import explain_build
 from ffc_dense.detection.drawing import draw
@@ -39,8 +40,7 @@ def parse_args(argv: list[str] | None = None):
     parser.add_argument("--confidence-threshold", type=threshold, default=0.5, metavar="SCORE",
                         help="draw detections of at least this score; default: %(default)s")  # fmt: skip
     parser.add_argument("--opinions", action="store_true", help="show how many outputs chose the detection's class")
-    parser.add_argument("--scale", type=float, metavar="FACTOR",
-                        help="size of a picture; default: small images are enlarged to 800 pixels")  # fmt: skip
+    add_scale_argument(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys; last")
     add_debug_argument(parser)
     return parser.parse_args(argv)

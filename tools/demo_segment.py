@@ -23,6 +23,7 @@ from mmengine.config import DictAction
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.demo.files import collect
 from ffc_dense.demo.run import run
+from ffc_dense.demo.scale import add_scale_argument
 from ffc_dense.segmentation import Segmentor
 from ffc_dense.segmentation.config_errors import explain_build
 from ffc_dense.segmentation.map_files import maps_of, write_maps
@@ -41,8 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
     parser.add_argument("--opacity", type=float, default=0.5, help="of the labels' colours; default: 0.5")
     parser.add_argument("--no-names", action="store_true", help="write no class names; faster, for videos")
-    parser.add_argument("--scale", type=float, metavar="FACTOR",
-                        help="size of a picture; default: small images are enlarged to 800 pixels")  # fmt: skip
+    add_scale_argument(parser)
     parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
     add_debug_argument(parser)
@@ -50,8 +50,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args = parser.parse_args(argv)
     if not 0 < args.opacity <= 1:
         parser.error(f"--opacity: expected a number above 0 and up to 1, got {args.opacity}")
-    if args.scale is not None and not 0 < args.scale <= 100:
-        parser.error(f"--scale: expected a factor above 0 and up to 100, got {args.scale}")
     return args
 
 

@@ -3,13 +3,14 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import Visualizer
 
+from ..demo.scale import readable_scale
+
 # Okabe and Ito's palette without black: told apart by colour-blind readers too. RGB in [0, 1].
 COLORS = [
     tuple(int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))
     for code in ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")
 ]
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the image
-READABLE = 800  # pixels of the longer side: smaller images are enlarged, so that labels leave the objects visible
 
 
 def labels(instances: Instances, metadata: Metadata) -> list[str]:
@@ -27,12 +28,12 @@ def draw(image: np.ndarray, instances: Instances, metadata: Metadata, scale: flo
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        scale: of the picture; by default the image is enlarged until its longer side has 800 pixels.
+        scale: of the picture, above 0; by default that of :func:`readable_scale`.
 
     Returns:
         (H', W', 3) uint8, BGR.
     """
-    scale = scale or max(1.0, READABLE / max(image.shape[:2]))
+    scale = readable_scale(*image.shape[:2]) if scale is None else scale
     visualizer = Visualizer(image[:, :, ::-1], metadata, scale=scale)
     colors = [COLORS[label % len(COLORS)] for label in instances.pred_classes.tolist()]
     visualizer.overlay_instances(

@@ -21,12 +21,11 @@ from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
 from ..data.images import read_size
+from ..demo.scale import readable_scale
 from ..reductions import choose_reductions, ffc_layers
 from .checkpoint import load_for_evaluation
 from .config_checks import check_config, metainfo_of, wrapped_datasets
 from .opinions import with_opinions
-
-READABLE_SIDE = 800  # pixels
 
 
 class Segmentor:
@@ -120,11 +119,10 @@ class Segmentor:
             result: what calling the segmentor with ``image`` gave.
             opacity: of the colours, in (0, 1].
             names: write each class's name at one of its pixels.
-            scale: size of the picture against ``image``; by default images of less than 800 pixels are enlarged to
-                that, which keeps the names readable.
+            scale: size of the picture against ``image``, above 0; by default that of :func:`readable_scale`.
         """
         height, width = image.shape[:2]
-        scale = max(1.0, READABLE_SIDE / max(height, width)) if scale is None else scale
+        scale = readable_scale(height, width) if scale is None else scale
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         label = result.pred_sem_seg.data.reshape(height, width).cpu().numpy().astype(np.int32)
         rgb = cv2.resize(image[:, :, ::-1], size, interpolation=cv2.INTER_LINEAR)
