@@ -206,7 +206,7 @@ def saved(folder: Path, out: str, iteration: int) -> dict:
 
 @pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_resumed_equals_uninterrupted_bit_for_bit(folder, seed, monkeypatch):
-    """Random sizes, crops, flips, colours and dropout, AdamW, BatchNorm, a validation in between; also without a seed."""
+    """Random sizes, crops, flips, colours, dropout, AdamW, BatchNorm and a validation; also without a seed."""
     # Every iteration is saved: the uninterrupted run is the one whose checkpoint the other starts from.
     options = dict(randomness=dict(seed=seed), train_cfg__val_interval=2, default_hooks__checkpoint__interval=1,
                    default_hooks__checkpoint__max_keep_ckpts=10)  # fmt: skip
