@@ -10,7 +10,7 @@ from report_runs import analyzed, gallery_entry
 
 from ffc_dense.diagnosis import plots
 from ffc_dense.diagnosis.files import NAME, write
-from ffc_dense.errors import UserError
+from ffc_dense.errors import CannotWrite
 
 PICTURES = ["active_units.png", "reliability.png", "agreement.png"]
 
@@ -58,14 +58,14 @@ def test_an_error_while_drawing_leaves_the_numbers(tmp_path, monkeypatch, error)
 @pytest.mark.parametrize("taken", ["reliability.png", "gallery"])
 def test_a_picture_that_cannot_be_written_leaves_the_numbers_and_is_an_error_that_names_it(tmp_path, taken):
     (tmp_path / taken).mkdir() if taken.endswith(".png") else (tmp_path / taken).write_text("a file")
-    with pytest.raises(UserError, match=rf"{taken}.*its numbers are in .*analysis\.json; make room"):
+    with pytest.raises(CannotWrite, match=rf"{taken}.*its numbers are in .*analysis\.json; make room"):
         write(report(), tmp_path)
     assert len(json.loads((tmp_path / NAME).read_text())["outputs"]) == 9
 
 
 def test_a_full_disk_is_an_error_in_words_and_keeps_an_older_analysis(tmp_path):
     (tmp_path / NAME).write_text('{"older": 1}')
-    with pytest.raises(UserError, match=r"File too large\), the analysis is lost; make room") as caught, \
+    with pytest.raises(CannotWrite, match=r"File too large\), the analysis is lost; make room") as caught, \
             largest_file(500):  # fmt: skip
         write(report(), tmp_path)
     assert caught.value.exit_code == 2
@@ -74,6 +74,6 @@ def test_a_full_disk_is_an_error_in_words_and_keeps_an_older_analysis(tmp_path):
 
 def test_a_disk_that_fills_while_drawing_keeps_the_numbers(tmp_path):
     size = len(json.dumps(report(detection=True), indent=1)) + 500
-    with pytest.raises(UserError, match="its numbers are in"), largest_file(size):
+    with pytest.raises(CannotWrite, match="its numbers are in"), largest_file(size):
         write(report(detection=True), tmp_path)
     assert json.loads((tmp_path / NAME).read_text())["images"] == 3

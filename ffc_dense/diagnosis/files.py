@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import CannotWrite
 from ..saving import NotSaved, write_text_atomically
 from .plots import draw_all
 
@@ -21,7 +21,8 @@ def write(report: dict, folder: Path) -> None:
     later, the numbers of the pass over the data are there.
 
     Raises:
-        UserError: a file cannot be written, or matplotlib is missing.
+        CannotWrite: a file cannot be written.
+        UserError: matplotlib is missing.
     """
     maps = {}
     images = {id(entry): entry for entries in report["gallery"].values() for entry in entries}
@@ -40,7 +41,7 @@ def write(report: dict, folder: Path) -> None:
         _write_report(report, folder)
     except (OSError, NotSaved) as error:
         cause = error.__cause__ if isinstance(error, NotSaved) else error
-        raise UserError(
+        raise CannotWrite(
             f"{folder}: the analysis cannot be written ({cause}), {numbers}; make room, or choose another folder"
         ) from error
 
