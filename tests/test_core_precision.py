@@ -203,5 +203,6 @@ def test_half_precision_agrees_with_fp32_beyond_the_margin(layers, name):
                 )
             line = [f"{what} {share:.3%} [{covered:.0%}]" for what, (share, covered) in shares.items()]
             print(f"    {'relative' if relative else 'absolute'} margin: {', '.join(line)}")
-            if relative or "initialised" in name:
+            # bf16 has 8 significant bits: a lead of 0.01 is lost between the large logits of trained layers.
+            if relative or "initialised" in name or "fp16" in mode:
                 assert all(share >= AGREEMENT and covered > 0.5 for share, covered in shares.values())
