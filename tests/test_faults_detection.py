@@ -15,11 +15,13 @@ import torch
 
 pytest.importorskip("detectron2")
 
-from tiny_training import make_dataset, tiny_cfg, train
+from tiny_training import make_dataset, tiny_cfg, tiny_lazy_cfg, train
+from tools_in_process import tool
 
 from ffc_dense.detection import preemption
 from ffc_dense.detection.finite_loss import NonFiniteLoss
 from ffc_dense.detection.training import ReliableTrainer
+from ffc_dense.errors import UserError
 from ffc_dense.saving import NonFiniteState, NotSaved, is_whole
 
 HERE = Path(__file__).parent
@@ -113,6 +115,32 @@ def test_too_many_skips_in_a_row_stop_the_training(cfg):
     train(cfg(*limit), kind=trainer_with(losses=broken_at(1, 2, 4, 5)))
     with pytest.raises(NonFiniteLoss, match=r"iteration 6: loss_cls is nan .* number 3 in a row"):
         train(cfg(*limit), kind=trainer_with(losses=broken_at(1, 4, 5, 6)))
+
+
+def test_a_lazy_config_says_what_a_loss_that_is_not_finite_does(dataset, tmp_path, caplog, monkeypatch):
+    build_model = tool("lazyconfig_train_net").build_model
+
+    def broken(cfg):
+        """Its loss of the box classifier is NaN in iteration 2."""
+        model = build_model(cfg)
+        values = iter([1.0, 1.0, float("nan")] + [1.0] * 9)
+        model.register_forward_hook(lambda _, images, found: found | {"loss_cls": found["loss_cls"] * next(values)})
+        return model
+
+    def trained(name, **keys):
+        (tmp_path / name).mkdir()
+        tool("lazyconfig_train_net").train(tiny_lazy_cfg(tmp_path / name, dataset, max_iter=4, **keys), False)
+
+    monkeypatch.setattr(tool("lazyconfig_train_net"), "build_model", broken)
+    for name, keys in (("default", {}), ("stop", {"non_finite_loss": {"action": "stop"}})):
+        with pytest.raises(NonFiniteLoss, match=r"iteration 2: loss_cls is nan on rank 0\. The weights were not"):
+            trained(name, **keys)
+    with caplog.at_level(logging.WARNING):
+        trained("skip", non_finite_loss={"action": "skip"})
+    assert "iteration 2: loss_cls is nan on rank 0" in caplog.text and "skipped, 1 in a row, 1 in all" in caplog.text
+    assert is_whole(tmp_path / "skip" / "model_final.pth")
+    with pytest.raises(UserError, match=r"train\.non_finite_loss\.action\): expected one of stop, skip, got 'ignore'"):
+        trained("ignore", non_finite_loss={"action": "ignore"})
 
 
 def test_weights_that_are_not_finite_are_not_saved(cfg, tmp_path):
