@@ -14,7 +14,7 @@ import torch
 
 pytest.importorskip("detectron2")
 
-from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.data.datasets import register_coco_instances
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
@@ -274,6 +274,19 @@ def test_the_command_prints_the_table_and_writes_the_analysis(data):
     assert report["pictures"] == pictures
     assert all((folder / "analysis_model" / picture).stat().st_size > 5000 for picture in pictures)
     assert [Path(entry["image"]).suffix for entry in report["gallery"]["broken"]] == [".jpg"]
+
+
+def test_classes_that_differ_from_the_datasets_are_named(data, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    tool = importlib.import_module("analyze_detection")
+    folder, name = data
+    torch.save({"model": small_model().state_dict()}, folder / "ten.pth")
+    cfg = small_cfg("FFCStandardROIHeads", "DATASETS.TEST", (name,), "MODEL.WEIGHTS", str(folder / "ten.pth"))
+    loader(name)  # reads the names of the categories
+    assert tool.load(cfg, 1).class_names[:-1] == MetadataCatalog.get(name).thing_classes
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 9
+    with pytest.raises(ValueError, match=rf"NUM_CLASSES is 9, the dataset {name} of DATASETS\.TEST has 10 classes"):
+        tool.load(cfg, 1)
 
 
 @pytest.mark.parametrize(

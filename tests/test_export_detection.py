@@ -1,20 +1,26 @@
 """A whole detector as a TorchScript and an ONNX file, the box head alone as ONNX, and detectron2's Caffe2 path."""
 
+import importlib
 import sys
+from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.box_regression import Box2BoxTransform
-from small_detector import small_model
+from PIL import Image
+from small_detector import small_cfg, small_model
 
 from ffc_dense.detection import FFCFastRCNNOutputLayers
 from ffc_dense.detection.export import INPUTS, OUTPUTS, ExportableDetector, exporting
+from ffc_dense.errors import UserError
 from ffc_dense.export.checking import compare_detections
 from ffc_dense.export.recording import Exportable, load, write
 
+TOOLS = Path(__file__).parent.parent / "tools"
 SIZES = [(64, 96), (128, 64), (101, 150), (33, 47)]
 
 
@@ -145,3 +151,32 @@ def test_caffe2_export_of_an_ffc_detector_raises(caffe2_patch):
 def test_torch_jit_script_of_a_detector_names_the_classifier():
     with pytest.raises(TypeError, match=r"FFCLinear.*torch\.jit\.trace"):
         torch.jit.script(small_model())
+
+
+@pytest.mark.parametrize("channels", ["BGR", "RGB"])
+def test_an_image_to_check_on_is_what_the_detector_gets(channels, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    read = importlib.import_module("export_detection").read
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    cfg = small_cfg("FFCStandardROIHeads", "INPUT.FORMAT", channels, "INPUT.MIN_SIZE_TEST", 40)
+    turned = np.rot90(pixels, -1)
+    expected = turned if channels == "RGB" else turned[:, :, ::-1]
+    assert torch.equal(read(str(tmp_path / "turned.png"), cfg), torch.tensor(expected.transpose(2, 0, 1).astype("f4")))
+    cfg.INPUT.FORMAT = "L"
+    with pytest.raises(UserError, match=r"INPUT\.FORMAT 'L': expected BGR or RGB"):
+        read(str(tmp_path / "turned.png"), cfg)
+
+
+def test_an_image_that_cannot_be_read_is_named_with_its_reason(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    read, cfg = importlib.import_module("export_detection").read, small_cfg("FFCStandardROIHeads")
+    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "text.png").write_text("no image")
+    Image.new("RGB", (1, 3000)).save(tmp_path / "narrow.png")
+    for name, reason in {"deep": "more than 8 bits", "text": "no image that Pillow", "narrow": "1x3000 is too narrow",
+                         "gone": "No such file"}.items():  # fmt: skip
+        with pytest.raises(UserError, match=rf"--images: .*{name}\.png cannot be read: .*{reason}"):
+            read(str(tmp_path / f"{name}.png"), cfg)

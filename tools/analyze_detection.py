@@ -4,7 +4,7 @@ import math
 from functools import partial
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog, build_detection_test_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils.logger import setup_logger
@@ -14,6 +14,7 @@ from ffc_dense.commands import reading_input
 from ffc_dense.detection import EvalCheckpointer, PerReduction
 from ffc_dense.detection.analysis import AnalyzedDetector, AnnotatedMapper
 from ffc_dense.detection.config_errors import explain_build
+from ffc_dense.detection.detector import class_names
 from ffc_dense.detection.read_config import read_config
 from ffc_dense.detection.startup import choose_device
 from ffc_dense.errors import UserError
@@ -33,11 +34,7 @@ def setup(config: str, checkpoint: str, overrides: list[str]) -> CfgNode:
 
 def load(cfg: CfgNode, gallery: int) -> AnalyzedDetector:
     model = DefaultTrainer.build_model(cfg)
-    classes = MetadataCatalog.get(cfg.DATASETS.TEST[0]).thing_classes
-    number = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    if len(classes) != number:
-        raise UserError(f"MODEL.ROI_HEADS.NUM_CLASSES is {number}, {cfg.DATASETS.TEST[0]} has {len(classes)} classes")
-    analyzed = AnalyzedDetector(model, classes, gallery)
+    analyzed = AnalyzedDetector(model, class_names(cfg), gallery)
     EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return analyzed
 

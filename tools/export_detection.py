@@ -4,14 +4,15 @@ from functools import partial
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import detection_utils
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultTrainer
 from torch import Tensor
 
 from ffc_dense.commands import reading_input
+from ffc_dense.data.images import UnreadableError, read_bgr
 from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.config_errors import explain_build
+from ffc_dense.detection.detector import network_input
 from ffc_dense.detection.export import INPUTS, OUTPUTS, ExportableDetector, exporting
 from ffc_dense.detection.read_config import read_config
 from ffc_dense.errors import UserError
@@ -58,12 +59,11 @@ def images(sizes: list[tuple[int, int]]) -> list[Tensor]:
 
 def read(file: str, cfg: CfgNode) -> Tensor:
     """(3, H, W), resized as detectron2 tests."""
+    aug = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
     try:
-        image = detection_utils.read_image(file, format=cfg.INPUT.FORMAT)
-    except OSError as error:
+        return network_input(read_bgr(file), aug, cfg.INPUT.FORMAT)
+    except UnreadableError as error:
         raise UserError(f"--images: {file} cannot be read: {error}") from error
-    resize = ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
-    return torch.from_numpy(resize.get_transform(image).apply_image(image).astype("float32").transpose(2, 0, 1).copy())
 
 
 def inputs() -> list[Tensor]:

@@ -15,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
 from ..data.images import UnreadableError, read_bgr
+from ..errors import UserError
 from .checkpoint import EvalCheckpointer
 from .config_checks import check_model
 from .opinions import request_opinions
@@ -115,7 +116,10 @@ def network_input(image: np.ndarray, aug: T.ResizeShortestEdge, input_format: st
 
     Raises:
         UnreadableError: the image is too narrow: resized, a side would have no pixel.
+        UserError: ``input_format`` is neither 'BGR' nor 'RGB'.
     """
+    if input_format not in ("BGR", "RGB"):
+        raise UserError(f"INPUT.FORMAT {input_format!r}: expected BGR or RGB")
     transform = aug.get_transform(image)
     if min(getattr(transform, "new_h", 1), getattr(transform, "new_w", 1)) < 1:
         height, width = image.shape[:2]

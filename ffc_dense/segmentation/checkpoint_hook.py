@@ -3,7 +3,7 @@
 from collections import deque
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -12,7 +12,8 @@ from mmseg.registry import HOOKS
 from ..errors import TrainingStopped
 from ..saving import refuse_non_finite, remove_partial_files, write_text_atomically
 from . import atomic_backend, random_state
-from .resuming import POINTER, NothingToResume, checkpoint_to_resume
+from .main_process import from_main, raise_from_main
+from .resuming import POINTER, checkpoint_to_resume
 
 
 @HOOKS.register_module()
@@ -46,16 +47,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """Choose the file to resume from, before mmengine reads ``last_checkpoint`` for it."""
         if not runner._resume or runner._load_from is not None or not self._is_local(runner):
             return
-        answer: list = [None, "", None]  # path, warning, error
-        if is_main_process():
-            try:
-                answer[:2] = checkpoint_to_resume(runner.work_dir, self._folder(runner), self.filename_tmpl)
-            except NothingToResume as error:
-                answer[2] = str(error)
-        broadcast_object_list(answer)
-        path, warning, fault = answer
-        if fault:
-            raise NothingToResume(fault)
+        path, warning = from_main(checkpoint_to_resume, runner.work_dir, self._folder(runner), self.filename_tmpl)
         if warning:
             runner.logger.warning(warning)
         # mmengine's own answer if this is None: it finds no pointer and starts from the beginning.
@@ -149,12 +141,7 @@ class AtomicCheckpointHook(CheckpointHook):
             write(*args)
         except TrainingStopped as raised:
             error = raised
-        answer = [str(error) if error else None]
-        broadcast_object_list(answer)
-        if error:
-            raise error
-        if answer[0]:
-            raise TrainingStopped(f"the main process could not save: {answer[0]}")
+        raise_from_main(error)
 
 
 class _RemovesNothing(LocalBackend):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ..data.quick import LABELS, check_mode, checked, quick_cityscapes
 from ..errors import UserError
+from .main_process import from_main
 
 KEY = "default_hooks.dataset_check.mode"  # where the shipped configs have it
 
@@ -44,18 +44,17 @@ class CheckDatasetHook(Hook):
         trains = isinstance(runner.optim_wrapper, OptimWrapper | OptimWrapperDict)
         if self.mode == "off" or not trains:
             return
-        problems: list = [None]
-        if is_main_process():
-            loops = {"train_dataloader": runner.train_loop, "val_dataloader": runner.val_loop}
-            found = (self._check(name, loop.dataloader.dataset) for name, loop in loops.items() if loop is not None)
-            problems = ["\n".join(problem for problem in found if problem)]
-        broadcast_object_list(problems)
-        problem = problems[0]
+        problem = from_main(self._problems, runner)
         if problem and self.mode == "error":
             raise UserError(f"{problem}\nCorrect it; --cfg-options {KEY}=warn trains all the same. docs/DATASETS.md "
                             "explains the faults")
         if problem:
             _say(f"dataset check: warning: {problem}")
+
+    def _problems(self, runner: Runner) -> str:
+        loops = {"train_dataloader": runner.train_loop, "val_dataloader": runner.val_loop}
+        found = (self._check(name, loop.dataloader.dataset) for name, loop in loops.items() if loop is not None)
+        return "\n".join(problem for problem in found if problem)
 
     def _check(self, name: str, dataset: Dataset) -> str:
         """What is wrong with a dataset, '' if nothing is."""

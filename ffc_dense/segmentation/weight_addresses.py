@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.runner.checkpoint import get_deprecated_model_names, get_external_models, get_torchvision_models
+
+from .main_process import from_main
 
 REMEDY = "see docs/WEIGHTS.md for where it comes from, or set model.pretrained=/path/to/file (None: random weights)"
 
@@ -24,6 +25,7 @@ def local_path(checkpoint: str, key: str) -> Path | None:
 
     Raises:
         FileNotFoundError: there is no such file, or it cannot be downloaded.
+        UserError: the main process cannot download it.
         ValueError: mmengine knows no such name.
     """
     if not is_remote(checkpoint):
@@ -45,9 +47,7 @@ def local_path(checkpoint: str, key: str) -> Path | None:
     if not is_remote(url):
         return None  # a file that the user's own open_mmlab.json names
     path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
-    if is_main_process():
-        _download(url, path, key)
-    barrier()
+    from_main(_download, url, path, key)
     _download(url, path, key)  # ranks on another machine, which has a cache of its own
     return path
 
