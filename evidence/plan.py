@@ -1,0 +1,119 @@
+"""Which runs there are. The first ones are worth most: what is done at any time can be reported."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .variants import Variant
+
+SEEDS = (1, 2, 3, 4, 5)
+# Iterations: 1x, 2x and 4x. The report's main table is made of the last.
+SCHEDULES = {"detection": (300, 600, 1200), "pspnet": (200, 400, 800), "deeplabv3": (200, 400, 800)}
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classifier and how it is trained.
+
+    Attributes:
+        variant: None for the framework's own head.
+        classifier_lr: factor on the learning rate of the classifier's weight and bias.
+        classifier_init: factor on their initial values.
+        filter_decay: weight decay of the LayerNorms in FFC; None: as the framework's config has it, which is none in
+            detectron2 and that of every weight in mmseg.
+    """
+
+    title: str
+    variant: Variant | None = field(default_factory=Variant)
+    classifier_lr: float = 1.0
+    classifier_init: float = 1.0
+    filter_decay: float | None = None
+
+
+HEADS = {
+    "stock": Head("stock classifier", None),
+    "ffc": Head("FFC"),
+    "ln": Head("one LayerNorm, stock classifier", Variant(1, classify_input=False, last_relu=False)),
+    "ln_relu": Head("LayerNorm + ReLU, stock classifier", Variant(1, classify_input=False)),
+    # What normalising does to the optimisation, without normalising
+    "stock_lr10": Head("stock, classifier's learning rate x 10", None, classifier_lr=10),
+    "stock_init10": Head("stock, classifier's initial weights x 10", None, classifier_init=10),
+    "stock_scale10": Head("stock, feature x 10", Variant(0, input_scale=10)),
+    # Ablations of FFC
+    "ffc_n1": Head("FFC, 1 filter", Variant(1)),
+    "ffc_n2": Head("FFC, 2 filters", Variant(2)),
+    "ffc_n4": Head("FFC, 4 filters", Variant(4)),
+    "ffc_n5": Head("FFC, 5 filters", Variant(5)),
+    "ffc_four": Head("FFC, 4 outputs in the place of 7", Variant(interpolate=False)),
+    "ffc_decay": Head("FFC, LayerNorm with weight decay", filter_decay=1e-4),
+    "ffc_no_affine": Head("FFC, LayerNorm without affine", Variant(affine=False)),
+    "ffc_before_dropout": Head("FFC, filters before the dropout", Variant(before_dropout=True)),
+    # Variants inside FFC's idea that might beat the single LayerNorm
+    "ffc_normal_input": Head("FFC, F0 normalised too", Variant(normalize_input=True)),
+    "ffc_later": Head("FFC, without F0", Variant(classify_input=False)),
+    "ffc_residual": Head("FFC, residual stages", Variant(residual=True)),
+    "ffc_open_end": Head("FFC, no ReLU at the last stage", Variant(last_relu=False)),
+    "ffc_stage_bias": Head("FFC, a bias for each stage", Variant(stage_bias=True)),
+    "ffc_stage_scale": Head("FFC, a scale for each stage", Variant(stage_scale=True)),
+    "ffc_every_output": Head("FFC, a loss on every output", Variant(every_output=True)),
+    "ffc_normal_every": Head(
+        "FFC, F0 normalised too, a loss on every output", Variant(normalize_input=True, every_output=True)
+    ),
+}
+
+MAIN = ("stock", "ffc", "ln")
+ABLATIONS = {
+    "detection": (
+        "ffc_normal_input", "ffc_every_output", "ffc_later", "ffc_residual", "ffc_open_end", "ffc_stage_bias",
+        "ffc_stage_scale", "ffc_normal_every", "stock_lr10", "stock_init10", "stock_scale10", "ffc_n1", "ffc_n2",
+        "ffc_n4", "ffc_n5", "ffc_four", "ffc_decay", "ffc_no_affine",
+    ),
+    "pspnet": (
+        "ffc_normal_input", "ffc_every_output", "ffc_normal_every", "ffc_before_dropout", "ffc_no_affine", "ffc_four",
+        "ffc_n1", "ffc_n2", "ffc_n5",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: ``task`` is a key of SCHEDULES, ``head`` one of HEADS."""
+
+    task: str
+    head: str
+    iterations: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}/{self.head}/{self.iterations}/seed{self.seed}"
+
+    @property
+    def is_main(self) -> bool:
+        """Of the longest schedule: with a learning curve, and its logits are kept."""
+        return self.iterations == SCHEDULES[self.task][-1] and self.head in (*MAIN, "ln_relu")
+
+
+def runs() -> Iterator[Run]:
+    """All of them. Those of one seed after another, so that every comparison has as many pairs as any."""
+    few, more = SEEDS[:3], SEEDS[3:]
+    yield from _each(("detection", "pspnet"), MAIN, -1)
+    yield from _each(("detection",), (*MAIN, "ln_relu"), 1, few)
+    yield from _each(("detection",), ABLATIONS["detection"], 1, few)
+    yield from _each(("deeplabv3",), MAIN, -1)
+    yield from _each(("detection",), ("ln_relu",), -1)
+    yield from _each(("pspnet",), (*MAIN, "ln_relu"), 1, few)
+    yield from _each(("pspnet",), ABLATIONS["pspnet"], 1, few)
+    yield from _each(("detection", "pspnet"), MAIN, 0)
+    yield from _each(("detection", "pspnet"), (*MAIN, "ln_relu"), 1, more)
+    yield from _each(("detection",), ABLATIONS["detection"], 1, more)
+    yield from _each(("pspnet",), ABLATIONS["pspnet"], 1, more)
+
+
+def _each(tasks: tuple[str, ...], heads: tuple[str, ...], schedule: int, seeds=SEEDS) -> Iterator[Run]:
+    for seed in seeds:
+        for task in tasks:
+            for head in heads:
+                yield Run(task, head, SCHEDULES[task][schedule], seed)
+
+
+PLAN = tuple(runs())

@@ -1,0 +1,70 @@
+"""mIoU of a segmentor's dumped logits under every reduction, by mmseg's IoUMetric.
+
+Shape shorthand: S stages, M outputs, K classes, (h, w) the feature's size, (H, W) the image's.
+"""
+
+from collections.abc import Callable
+
+import torch
+from mmengine.logging import MMLogger
+from mmseg.datasets import CityscapesDataset
+from mmseg.evaluation import IoUMetric
+from mmseg.models.utils import resize
+from torch import Tensor
+
+from ffc_dense.filtering import interpolate_outputs
+from ffc_dense.segmentation.upsampled_vote import vote_once
+from ffc_dense.voting import elect
+
+from .plan import HEADS, Run
+
+Labels = dict[str, Tensor]  # {reduction: (H, W)}
+
+
+def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(S, K, h, w) -> (S, K, H, W), as mmseg's heads do."""
+    return resize(logits, size, mode="bilinear", align_corners=False)
+
+
+def outputs_of(stages: Tensor, run: Run) -> Tensor:
+    """(S, K, ...) -> (M, K, ...); the same before and after upsampling, which is linear."""
+    variant = HEADS[run.head].variant
+    interpolates = variant is not None and variant.interpolate
+    return torch.stack(interpolate_outputs(list(stages))) if interpolates else stages
+
+
+def labels_of(entry: dict, run: Run) -> Labels:
+    size = entry["label"].shape
+    outputs = outputs_of(upsampled(entry["logits"], size), run)
+    singles = {f"out{i + 1}": output.argmax(0) for i, output in enumerate(outputs)}
+    if len(outputs) == 1:
+        return singles
+    small = outputs_of(entry["logits"], run)
+    feature_vote = upsampled(vote_once(small.unsqueeze(1)), size)[0]
+    return {
+        "vote": elect(outputs, 1)[1],
+        "mean": outputs.mean(0).argmax(0),
+        "vote at feature size": feature_vote.argmax(0),
+        **singles,
+    }
+
+
+def mean_iou(part: list[dict], labels: Callable[[dict], Labels]) -> dict[str, dict[str, float]]:
+    """{reduction: {'mIoU'}} over the images of ``part``."""
+    MMLogger.get_current_instance().setLevel("ERROR")
+    metrics: dict[str, IoUMetric] = {}
+    for entry in part:
+        for name, label in labels(entry).items():
+            if name not in metrics:
+                metrics[name] = IoUMetric(iou_metrics=["mIoU"])
+                metrics[name].dataset_meta = CityscapesDataset.METAINFO
+            metrics[name].process({}, [_sample(label, entry["label"])])
+    return {name: {"mIoU": float(metric.compute_metrics(metric.results)["mIoU"])} for name, metric in metrics.items()}
+
+
+def _sample(label: Tensor, truth: Tensor) -> dict:
+    return {"pred_sem_seg": {"data": label.unsqueeze(0)}, "gt_sem_seg": {"data": truth.long().unsqueeze(0)}}
+
+
+def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]:
+    return mean_iou(parts["test"], lambda entry: labels_of(entry, run))

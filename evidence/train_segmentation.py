@@ -1,0 +1,130 @@
+"""Train one segmentation run and keep what its classifier says of every pixel of held-out images.
+
+    python -m evidence.train_segmentation WORK TASK HEAD ITERATIONS SEED
+
+``dump.pt`` is a list with, for each image: ``label`` (H, W) uint8, ``logits`` (S, K, h, w) of the stages, ``active`` and
+``deviation`` (S, h, w), the share of units above zero and their standard deviation. Shape shorthand: S stages, K
+classes, (h, w) the feature's size, (H, W) the image's.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.models import BaseSegmentor
+from torch import Tensor, nn
+
+import ffc_dense.segmentation  # noqa: F401 (registers)
+
+from . import segmentation_model  # noqa: F401 (registers)
+from .folders import HELD_OUT_IMAGES, ROOT, TEST_IMAGES, data, folder, write_json
+from .plan import HEADS, Run
+from .score_segmentation import score
+
+CURVE_POINTS = 8
+FILE = "{}_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
+# The mini networks at half their width: some 0.13 s per iteration on one CPU core.
+NARROW = {
+    "model.backbone.base_channels": 16,
+    "model.backbone.stem_channels": 16,
+    "model.decode_head.in_channels": 128,
+    "model.auxiliary_head.in_channels": 64,
+}
+PARTS = {
+    "heldout": list(range(HELD_OUT_IMAGES)),
+    "test": list(range(HELD_OUT_IMAGES, HELD_OUT_IMAGES + TEST_IMAGES)),
+}
+
+
+def config(work: Path, run: Run) -> Config:
+    cfg = Config.fromfile(ROOT / "configs/mini_cityscapes" / FILE.format(run.task))
+    root = str(data(work) / "mini_cityscapes")
+    cfg.merge_from_dict({
+        **NARROW,
+        "work_dir": str(folder(work, run)),
+        "resume": True,
+        "randomness.seed": run.seed,
+        "train_cfg.max_iters": run.iterations,
+        "train_cfg.val_interval": run.iterations // CURVE_POINTS if run.is_main else run.iterations + 1,
+        "param_scheduler.0.end": run.iterations,
+        "default_hooks.checkpoint.interval": 100,
+        "default_hooks.checkpoint.max_keep_ckpts": 1,
+        "train_dataloader.dataset.data_root": root,
+        "val_dataloader.dataset.data_root": root,
+        "val_dataloader.dataset.indices": PARTS["heldout"],
+    })  # fmt: skip
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    head = HEADS[run.head]
+    if head.variant is not None:
+        cfg.model.decode_head.type = f"Variant{cfg.model.decode_head.type}"
+        cfg.model.decode_head.evidence = run.head
+    keys = {}
+    if head.classifier_lr != 1:
+        keys["decode_head.conv_seg"] = dict(lr_mult=head.classifier_lr)
+    if head.filter_decay is not None:
+        keys["conv_seg.filters"] = dict(decay_mult=head.filter_decay / cfg.optim_wrapper.optimizer.weight_decay)
+    if keys:
+        cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
+    return cfg
+
+
+class LearningCurve(Hook):
+    """mIoU on the held-out images, a few times during the training, in ``curve.json``."""
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        file = Path(runner.work_dir) / "curve.json"
+        curve = json.loads(file.read_text()) if file.exists() else {}
+        write_json(file, {**curve, str(runner.iter): float(metrics["mIoU"])})
+
+
+@torch.no_grad()
+def dump(model: BaseSegmentor, loader) -> list[dict]:
+    model.eval()
+    classifier, features, found = model.decode_head.conv_seg, [], []
+    with classifier.register_forward_pre_hook(lambda layer, args: features.append(args[0])):
+        for batch in loader:
+            prepared = model.data_preprocessor(batch, False)
+            model(prepared["inputs"], prepared["data_samples"], mode="tensor")
+            feature = features.pop()
+            stages, logits = stages_and_logits(classifier, feature)
+            label = prepared["data_samples"][0].gt_sem_seg.data.squeeze(0).byte()
+            active, deviation = (stages > 0).float().mean(1), stages.std(1)
+            found.append(dict(label=label, logits=logits, active=active, deviation=deviation))
+    return found
+
+
+def stages_and_logits(classifier: nn.Conv2d, feature: Tensor) -> tuple[Tensor, Tensor]:
+    """(1, C, h, w) -> (S, C, h, w) and (S, K, h, w)"""
+    if not hasattr(classifier, "stage_logits"):
+        return feature, nn.Conv2d.forward(classifier, feature)
+    return torch.cat(classifier.filters(feature, -3)), torch.cat(classifier.stage_logits(feature))
+
+
+def main(work: Path, run: Run) -> None:
+    cfg = config(work, run)
+    out = Path(cfg.work_dir)
+    runner = Runner.from_cfg(cfg)
+    if run.is_main:
+        runner.register_hook(LearningCurve())
+    runner.train()
+    parts = {}
+    for name, indices in PARTS.items():
+        cfg.val_dataloader.dataset.indices = indices
+        parts[name] = dump(runner.model, Runner.build_dataloader(cfg.val_dataloader))
+    if run.is_main:
+        torch.save(parts, out / "dump.pt")
+    results = score(parts, run)
+    curve = json.loads((out / "curve.json").read_text()) if run.is_main else {}
+    parameters = sum(parameter.numel() for parameter in runner.model.parameters() if parameter.requires_grad)
+    write_json(out / "scores.json", {"scores": results, "curve": curve, "parameters": parameters})
+    for file in out.glob("iter_*.pth"):
+        file.unlink()  # the logits are kept
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]), Run(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))

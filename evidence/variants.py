@@ -1,0 +1,136 @@
+"""FFC with one thing changed, and the controls that FFC has to beat: ablations, no part of the installed package.
+
+Shape shorthand as in ``ffc_dense/filtering.py``; S is the number of stages that are classified.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ffc_dense import FFCConv2d, FFCLinear
+from ffc_dense.filtering import FeatureFilter, interpolate_outputs, within_range
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A classifier behind the same feature, with the same K x C weights at the start. The defaults are FFC's.
+
+    Attributes:
+        num_filters: n. 0 is the stock classifier.
+        interpolate: 2S - 1 outputs; False: S.
+        classify_input: whether the raw feature F_0 is classified. With one filter and False a single LayerNorm and
+            ReLU stands before the stock classifier.
+        normalize_input: in the place of F_0 classify LN_1(F_0), the first filter before its ReLU.
+        last_relu: whether the last filter has its ReLU. With one filter and ``classify_input=False``, False is the
+            control: a single LayerNorm before the stock classifier.
+        residual: F_i = F_{i-1} + ReLU(LN_i(F_{i-1})).
+        affine: whether the LayerNorms' weights and biases are trained.
+        stage_bias, stage_scale: the shared classifier's logits of each later stage get a bias (K) or a factor (1).
+        input_scale: a constant factor on F_0, without any normalisation.
+        every_output: the training's loss is the mean of the outputs' losses, not the loss of the mean output.
+        before_dropout: segmentation heads filter before the dropout, which then zeroes parts of every stage.
+    """
+
+    num_filters: int = 3
+    interpolate: bool = True
+    classify_input: bool = True
+    normalize_input: bool = False
+    last_relu: bool = True
+    residual: bool = False
+    affine: bool = True
+    stage_bias: bool = False
+    stage_scale: bool = False
+    input_scale: float = 1.0
+    every_output: bool = False
+    before_dropout: bool = False
+
+
+class VariantFilter(FeatureFilter):
+    """Identical to :class:`FeatureFilter`, except for what its :class:`Variant` says.
+
+    ``forward`` returns the S stages that are classified.
+    """
+
+    def __init__(self, num_features: int, variant: Variant, *, device=None, dtype=None):
+        super().__init__(num_features, variant.num_filters, device=device, dtype=dtype)
+        self.variant = variant
+        if not variant.affine:
+            self.requires_grad_(False)
+
+    def forward(self, x: Tensor, dim: int = -1) -> list[Tensor]:
+        self.check_input(x, dim)
+        variant = self.variant
+        feature = x.movedim(dim, -1) * variant.input_scale
+        stages = [feature]
+        feature = within_range(feature.float())
+        for i, norm in enumerate(self):
+            normal = norm(feature)
+            if i == 0 and variant.normalize_input:
+                stages[0] = normal
+            last = i == len(self) - 1
+            filtered = normal if last and not variant.last_relu else F.relu(normal)
+            feature = feature + filtered if variant.residual else filtered
+            stages.append(feature)
+        if not variant.classify_input:
+            stages = stages[1:]
+        return [stage.movedim(-1, dim) for stage in stages]
+
+
+class _VariantClassifier:
+    """Stands before FFCLinear or FFCConv2d in the bases: their two ways from feature to logits, literally."""
+
+    @classmethod
+    def from_layer(cls, layer: nn.Module, variant: Variant):
+        """With the parameters of ``layer``; draws no random number."""
+        ffc = super().from_layer(layer, num_filters=variant.num_filters, interpolate=variant.interpolate)
+        like = dict(device=layer.weight.device, dtype=layer.weight.dtype)
+        ffc.variant = variant
+        ffc.filters = VariantFilter(ffc.filters.num_features, variant, **like)
+        later = ffc.num_stages - 1
+        classes = len(layer.weight)
+        ffc.stage_bias = nn.Parameter(torch.zeros(later, classes, **like)) if variant.stage_bias else None
+        ffc.stage_scale = nn.Parameter(torch.ones(later, **like)) if variant.stage_scale else None
+        return ffc
+
+    @property
+    def num_stages(self) -> int:
+        variant = getattr(self, "variant", Variant(self.num_filters))  # the base's constructor asks too
+        return self.num_filters + 1 if variant.classify_input else self.num_filters
+
+    @property
+    def num_outputs(self) -> int:
+        return 2 * self.num_stages - 1 if self.interpolate else self.num_stages
+
+    def stage_logits(self, x: Tensor) -> list[Tensor]:
+        """The logits of the S stages."""
+        # The stock layer's own forward, behind FFC's: nn.Linear or nn.Conv2d.
+        logits = [self._stock.forward(self, stage.to(x.dtype)) for stage in self.filters(x, self._feature_dim)]
+        shape = [-1] + [1] * (-1 - self._feature_dim)
+        for i in range(1, len(logits)):
+            if self.stage_scale is not None:
+                logits[i] = logits[i] * self.stage_scale[i - 1]
+            if self.stage_bias is not None:
+                logits[i] = logits[i] + self.stage_bias[i - 1].view(shape)
+        return logits
+
+    def outputs(self, x: Tensor) -> Tensor:
+        logits = self.stage_logits(x)
+        return torch.stack(interpolate_outputs(logits) if self.interpolate else logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.num_outputs == 1:
+            return self.stage_logits(x)[0]
+        return super().forward(x)
+
+    def _mean(self, x: Tensor) -> Tensor:
+        return self.outputs(x).mean(0)
+
+
+class VariantLinear(_VariantClassifier, FFCLinear):
+    pass
+
+
+class VariantConv2d(_VariantClassifier, FFCConv2d):
+    pass
