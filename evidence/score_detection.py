@@ -1,23 +1,25 @@
 """AP of a detector's dumped logits under every rule, by detectron2's NMS and COCOEvaluator.
 
-    python -m evidence.score_detection WORK HEAD ITERATIONS SEED     # anew, from dump.pt
+Shape shorthand: M outputs, R proposals, K classes.
 """
 
 import contextlib
 import io
 import logging
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
+from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
 
 from ffc_dense.filtering import interpolate_outputs
 
 from .box_scores import rules
-from .folders import folder, write_json
+from .detection_data import register
 from .plan import HEADS, Run
 
 SCORE_THRESHOLD, NMS_THRESHOLD, PER_IMAGE = 0.05, 0.5, 100  # detectron2's defaults
@@ -53,4 +55,36 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
     found = {}
     for name, rule in rules(len(outputs[0]), every=run.is_main).items():
         found[name] = average_precision(part, [rule(each) for each in outputs], "evidence_test")
+    return found
+
+
+def score_selected(work: Path, parts: dict[str, list[dict]], answer: Callable) -> dict[str, dict[str, float]]:
+    """The scores of the selectors; ``answer`` gives their log-probabilities from the labels of the proposals."""
+    logging.getLogger("detectron2").setLevel(logging.WARNING)
+    register(work)
+    labels = {name: _labels(part, f"evidence_{name}") for name, part in parts.items()}
+    part = parts["test"]
+    return {
+        name: average_precision(part, [log_probability.exp() for log_probability in per_image], "evidence_test")
+        for name, per_image in answer(labels).items()
+    }
+
+
+def _labels(part: list[dict], dataset: str) -> list[Tensor]:
+    """(R,) of each image: the class that is right for a proposal, K for the background.
+
+    It is the class of the object that the box which the proposal gives for this class overlaps most, by half at least.
+    """
+    objects = {entry["image_id"]: entry["annotations"] for entry in DatasetCatalog.get(dataset)}
+    background = len(MetadataCatalog.get(dataset).thing_classes)
+    found = []
+    for entry in part:
+        overlaps, classes = [torch.full((len(entry["boxes"]), 1), 0.5)], [background]
+        for annotation in objects[entry["image_id"]]:
+            x, y, width, height = annotation["bbox"]
+            label = annotation["category_id"]
+            boxes = Boxes(entry["boxes"].unflatten(1, (-1, 4))[:, label])
+            overlaps.append(pairwise_iou(boxes, Boxes(torch.tensor([[x, y, x + width, y + height]]))))
+            classes.append(label)
+        found.append(torch.tensor(classes)[torch.cat(overlaps, 1).argmax(1)])
     return found

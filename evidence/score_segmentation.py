@@ -4,6 +4,7 @@ Shape shorthand: S stages, M outputs, K classes, (h, w) the feature's size, (H, 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
@@ -68,3 +69,27 @@ def _sample(label: Tensor, truth: Tensor) -> dict:
 
 def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]:
     return mean_iou(parts["test"], lambda entry: labels_of(entry, run))
+
+
+def score_selected(work: Path, parts: dict[str, list[dict]], answer: Callable) -> dict[str, dict[str, float]]:
+    """The scores of the selectors; ``answer`` gives their log-probabilities from the labels of the feature's pixels."""
+    labels = {name: [_at_feature_size(entry) for entry in part] for name, part in parts.items()}
+    answers = answer(labels)
+    place = {id(entry): index for index, entry in enumerate(parts["test"])}
+
+    def labels_of_selectors(entry: dict) -> Labels:
+        size, small = entry["label"].shape, entry["logits"].shape[2:]
+        found = {}
+        for name, per_image in answers.items():
+            logits = per_image[place[id(entry)]].T.unflatten(1, small).unsqueeze(0)
+            found[name] = upsampled(logits, size)[0].argmax(0)
+        return found
+
+    return mean_iou(parts["test"], labels_of_selectors)
+
+
+def _at_feature_size(entry: dict) -> Tensor:
+    """(h * w,): the labels of the pixels in the middle of the feature's cells."""
+    label, (height, width) = entry["label"], entry["logits"].shape[2:]
+    rows, columns = label.shape[0] // height, label.shape[1] // width
+    return label[rows // 2 :: rows, columns // 2 :: columns].flatten()

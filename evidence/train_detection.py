@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import build_detection_test_loader
-from detectron2.data.datasets import register_coco_instances
 from detectron2.engine import HookBase
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.modeling import GeneralizedRCNN
@@ -28,26 +27,13 @@ from ffc_dense.detection.training import ReliableTrainer
 from ffc_dense.random_state import kept_random_state
 
 from . import detection_model  # noqa: F401 (registers)
-from .folders import HELD_OUT_IMAGES, ROOT, data, folder, write_json
+from .detection_data import register
+from .folders import ROOT, folder, write_json
 from .plan import HEADS, Head, Run
 from .score_detection import score
 from .variants import VariantFilter
 
 CURVE_POINTS = 8
-
-
-def register(work: Path) -> None:
-    """``evidence_test`` and ``evidence_heldout``: the val images in two parts, the held-out ones first."""
-    root = data(work) / "mini_coco"
-    whole = json.loads((root / "annotations/instances_val2017.json").read_text())
-    images = sorted(whole["images"], key=lambda image: image["id"])
-    for name, part in {"heldout": images[:HELD_OUT_IMAGES], "test": images[HELD_OUT_IMAGES:]}.items():
-        ids = {image["id"] for image in part}
-        annotations = [entry for entry in whole["annotations"] if entry["image_id"] in ids]
-        file = data(work) / f"instances_{name}.json"
-        if not file.exists():
-            write_json(file, {**whole, "images": part, "annotations": annotations})
-        register_coco_instances(f"evidence_{name}", {}, str(file), str(root / "val2017"))
 
 
 def config(work: Path, run: Run) -> CfgNode:

@@ -2,8 +2,8 @@
 
     python -m evidence.train_segmentation WORK TASK HEAD ITERATIONS SEED
 
-``dump.pt`` is a list with, for each image: ``label`` (H, W) uint8, ``logits`` (S, K, h, w) of the stages, ``active`` and
-``deviation`` (S, h, w), the share of units above zero and their standard deviation. Shape shorthand: S stages, K
+``dump.pt`` is a list with, for each image: ``label`` (H, W) uint8, ``logits`` (S, K, h, w) of the stages, ``active``
+and ``deviation`` (S, h, w), the share of units above zero and their standard deviation. Shape shorthand: S stages, K
 classes, (h, w) the feature's size, (H, W) the image's.
 """
 

@@ -1,0 +1,70 @@
+"""Fit the selectors of a run on the held-out images and add their scores on the test images to its ``scores.json``.
+
+    python -m evidence.select_outputs WORK TASK HEAD ITERATIONS SEED
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .folders import folder, write_json
+from .plan import HEADS, Run
+from .selectors import SELECTORS, Samples, fit, oracle
+
+Answers = dict[str, list[Tensor]]  # {rule: log-probabilities (N, K) of each image}
+
+
+def answers(parts: dict[str, list[dict]], labels: dict[str, list[Tensor]], run: Run) -> Answers:
+    """What each selector says of the samples of each test image; ``labels`` of the samples, 255 for none."""
+    train = samples_of(parts["heldout"])
+    truth = torch.cat(labels["heldout"]).long()
+    known = truth != 255
+    train = Samples(train.logits[:, known], train.statistics[known])
+    variant = HEADS[run.head].variant
+    interpolates = variant is not None and variant.interpolate
+    several = len(train.logits) > 1
+    fitted = {}
+    for name, build in SELECTORS.items():
+        if several or name == "selector: stage weights":
+            fitted[name] = fit(build(train, interpolates), train, truth[known])
+    tests = [samples_of([entry]) for entry in parts["test"]]
+    with torch.no_grad():
+        found = {name: [selector(each) for each in tests] for name, selector in fitted.items()}
+        if several:
+            pairs = zip(tests, labels["test"], strict=True)
+            found["oracle: the best stage"] = [
+                oracle(each, truth.long().where(truth != 255, 0)) for each, truth in pairs
+            ]
+    return found
+
+
+def samples_of(entries: list[dict]) -> Samples:
+    """The boxes or pixels of some images."""
+    logits, active, deviation = [], [], []
+    for entry in entries:
+        found = entry["logits"]  # (S, R, K + 1) or (S, K, h, w)
+        logits.append(found if found.dim() == 3 else found.flatten(2).transpose(1, 2))
+        active.append(entry["active"].flatten(1))
+        deviation.append(entry["deviation"].flatten(1))
+    return Samples.of(torch.cat(logits, 1), torch.cat(active, 1), torch.cat(deviation, 1))
+
+
+def main(work: Path, run: Run) -> None:
+    out = folder(work, run)
+    parts = torch.load(out / "dump.pt", weights_only=True)
+    if run.task == "detection":
+        from .score_detection import score_selected
+    else:
+        from .score_segmentation import score_selected
+    found = score_selected(work, parts, lambda labels: answers(parts, labels, run))
+    record = json.loads((out / "scores.json").read_text())
+    kept = {name: value for name, value in record["scores"].items() if not name.startswith(("selector: ", "oracle: "))}
+    write_json(out / "scores.json", {**record, "scores": {**kept, **found}})
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]), Run(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
