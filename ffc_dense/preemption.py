@@ -1,5 +1,6 @@
 """SIGTERM, which a cluster sends before it takes the machine: what both frameworks' trainings share."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -9,16 +10,21 @@ EXIT_CODE = 128 + signal.SIGTERM  # 143, as a shell reports a process that SIGTE
 
 
 def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """Start a data loader's worker that only its own parent can end with SIGTERM.
+    """Start a data loader's worker that only the training process can end with SIGTERM.
 
     Clusters signal all processes of a job. A worker that ends at once takes the training with it, before its checkpoint
     is written. For ``DataLoader(worker_init_fn=functools.partial(outlive_others_signals, INIT_FN))``.
+
+    Holds for workers made by ``fork`` and ``spawn``, from the call on: a spawned worker that is still importing ends as
+    any process does. With ``forkserver`` a worker outlives signals to itself, but not the end of the fork server, by
+    which the loader takes all of its workers for dead: a SIGTERM to every process ends that training without a
+    checkpoint, so choose another start method where the cluster sends it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    parent = os.getppid()
+    training = multiprocessing.parent_process().pid  # os.getppid() is the fork server under forkserver
 
     def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != training:
             pass
         os._exit(0)
 
