@@ -15,7 +15,14 @@ from tool_modules import tool
 from torch import nn
 
 from ffc_dense import FFCLinear
-from ffc_dense.safe_files import check_digest, read_safetensors, read_torch, split_sha256, write_safetensors
+from ffc_dense.safe_files import (
+    check_digest,
+    read_safetensors,
+    read_torch,
+    split_sha256,
+    without_query,
+    write_safetensors,
+)
 from ffc_dense.safe_files.digest import DigestError
 
 convert = tool("convert_checkpoint").main
@@ -211,6 +218,12 @@ def test_a_sha256_after_the_path_is_taken_off_and_the_rest_stays():
     for bad in ("x?sha256=", "x?sha256=xyz", "x?sha256=1234567", f"x?sha256={full}0", f"x?sha256={full}&sha256={full}"):
         with pytest.raises(DigestError, match=re.escape(bad)):
             split_sha256(bad)
+
+
+@pytest.mark.parametrize("path", ["x.pth", "https://host/x.pth", ""])
+def test_a_path_without_its_query_is_the_path(path):
+    for query in ("", "?", "?sha256=0011aabb", "?matching_heuristics=True&sha256=00?.safetensors"):
+        assert without_query(path + query) == path
 
 
 @pytest.mark.parametrize("given", ["query", "side file"])

@@ -152,7 +152,7 @@ def test_weights_only_holds_for_the_members_of_an_ensemble(folder):
     write_safetensors(weights, folder / "ffc.safetensors", {})
     arguments = ["--weights-only", "--ensemble", folder / "ffc.pth"]
     code, _, err = evaluate(folder, "refused", *arguments, weights="ffc.safetensors")
-    assert code == 2 and f"MODEL.WEIGHTS {folder / 'ffc.pth'} is not a .safetensors file" in err.splitlines()[-1]
+    assert code == 2 and f"--ensemble {folder / 'ffc.pth'} is not a .safetensors file" in err.splitlines()[-1]
     assert not (folder / "refused" / "ensemble.json").exists()
 
 

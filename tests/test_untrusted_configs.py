@@ -7,6 +7,7 @@ from pathlib import Path
 
 import malicious
 import pytest
+import yaml
 
 from ffc_dense.errors import UserError
 
@@ -115,7 +116,7 @@ def test_overrides_are_not_evaluated(tmp_path, canary, word):
     assert not canary.exists()
 
 
-def test_proposals_and_results_beside_a_checkpoint_are_data(tmp_path, canary):
+def test_the_config_beside_a_converted_checkpoint_runs_nothing(tmp_path, canary):
     import torch
 
     torch.save({"model": {"w": torch.ones(1)}}, tmp_path / "x.pth")
@@ -181,9 +182,27 @@ def test_weights_only_refuses_configs_that_can_run_code(tmp_path, canary, name):
     assert message in str(raised.value) and not canary.exists()
 
 
+@pytest.mark.parametrize("name", [name for name in REFUSED if name.endswith(".yaml") and name != "tag.yaml"])
+def test_weights_only_refuses_a_json_config_for_what_its_yaml_twin_is_refused_for(tmp_path, name):
+    (tmp_path / "program.py").touch()
+    content, message = REFUSED[name]
+    path = tmp_path / "twin.json"
+    path.write_text(json.dumps(yaml.safe_load(content)))
+    with pytest.raises(UnsafeFileError) as raised:
+        check_config_files(path)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "absent.json", "on an absent base.yaml"])
+def test_weights_only_passes_over_no_absent_config(tmp_path, name):
+    (tmp_path / "on an absent base.yaml").write_text("_base_: absent.yaml\n")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        check_config_files(tmp_path / name)
+
+
 @pytest.mark.parametrize("run", [mmseg_train, mmseg_test, eval_cityscapes])
-def test_weights_only_reaches_the_tools(tmp_path, canary, run, capsys, monkeypatch):
-    monkeypatch.setattr(safe_loading, "_weights_only", False)
+def test_no_tool_of_mmseg_runs_a_python_config_under_weights_only(tmp_path, canary, run, capsys, monkeypatch):
+    monkeypatch.setattr(safe_loading, "_pickles_forbidden", False)
     (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(canary)!r})\n")
     with pytest.raises((SystemExit, UnsafeFileError)) as ended:
         run(tmp_path / "evil.py", "--weights-only")
@@ -232,20 +251,20 @@ def test_weights_only_limits_the_loader_to_safetensors_and_the_run_s_own_checkpo
     import torch
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    monkeypatch.setattr(safe_loading, "_weights_only", False)
+    monkeypatch.setattr(safe_loading, "_pickles_forbidden", False)
     monkeypatch.setattr(safe_loading, "_own_folder", None)
     own, other = tmp_path / "run" / "iter_1.pth", tmp_path / "iter_1.pth"
     own.parent.mkdir()
     for path in (own, other):
         torch.save({"state_dict": {"w": torch.ones(1)}}, path)
-    safe_loading.require_weights_only(own.parent)
+    safe_loading.forbid_pickled_checkpoints(own.parent)
     assert CheckpointLoader.load_checkpoint(str(own))["state_dict"] == {"w": torch.ones(1)}
     for path in (other, own.parent / ".." / "iter_1.pth"):
         with pytest.raises(UnsafeFileError, match=r"--weights-only: checkpoint .*iter_1\.pth is not a \.safetensors"):
             CheckpointLoader.load_checkpoint(str(path))
 
 
-def test_weights_only_of_detectron2_takes_yaml_and_safetensors(tmp_path, monkeypatch):
+def test_weights_only_of_detectron2_refuses_pickled_weights_and_lazyconfigs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.pth").write_bytes(b"")
     arguments = default_argument_parser().parse_args(["--config-file", str(STOCK), "MODEL.WEIGHTS", "x.pth"])
@@ -295,10 +314,3 @@ def test_one_line_of_a_config_makes_mmengine_load_safely(tmp_path, canary, way):
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1 and "UnsafeFileError: " in ended.stderr and "posix.system" in ended.stderr
     assert not canary.exists()
-
-
-def test_json_and_yaml_are_read_alike(tmp_path):
-    (tmp_path / "x.json").write_text(json.dumps({"model": {"type": "EncoderDecoder"}}))
-    check_config_files(tmp_path / "x.json")
-    with pytest.raises(FileNotFoundError):
-        check_config_files(tmp_path / "absent.yaml")

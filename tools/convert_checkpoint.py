@@ -30,6 +30,7 @@ from ffc_dense.safe_files import (
     read_yaml,
     sha256_of,
     split_sha256,
+    without_query,
     write_safetensors,
 )
 from ffc_dense.saving import save_atomically
@@ -102,7 +103,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the target, once the new file is whole")
     add_debug_argument(parser)
     args = parser.parse_args(argv)
-    given, wanted = Path(args.source.split("?")[0]).suffix, args.target.suffix
+    given, wanted = Path(without_query(args.source)).suffix, args.target.suffix
     if (given == ".safetensors", wanted) not in ((True, ".pth"), (False, ".safetensors")):
         parser.error(f"expected FILE.pth|.pkl FILE.safetensors, or FILE.safetensors FILE.pth; got {given} {wanted}")
     if args.target.exists() and not args.overwrite:

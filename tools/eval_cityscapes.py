@@ -30,7 +30,7 @@ from mmseg_tool import join_on_cpu
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.errors import UserError
 from ffc_dense.reductions import choose_reductions
-from ffc_dense.safe_files import add_weights_only_argument, check_weights_only
+from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
 from ffc_dense.segmentation import (
     AllReductionsTestLoop,  # noqa: F401  (registers it, the heads and the metrics)
     safe_loading,  # mmengine's loaders, before they read the config
@@ -79,8 +79,8 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     if args.weights_only:
         check_config_files(args.config)
         for path in (args.checkpoint, *args.ensemble):
-            check_weights_only(path, "checkpoint")
-        safe_loading.require_weights_only()
+            require_safetensors(path, "checkpoint")
+        safe_loading.forbid_pickled_checkpoints()
         forbid_imports_by_name()
     cfg = read_config(args.config, args.cfg_options)
     if args.weights_only:
@@ -91,7 +91,7 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.device == "cpu" and args.launcher != "none":
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
-    checkpoint = Path(args.checkpoint.split("?")[0])
+    checkpoint = Path(without_query(args.checkpoint))
     kind = f"ensemble_{1 + len(args.ensemble)}" if args.ensemble else "eval"
     cfg.work_dir = args.work_dir or str(checkpoint.parent / f"{kind}_{checkpoint.stem}")
     if args.ensemble:

@@ -40,14 +40,13 @@ from ffc_dense.detection import (
     request_opinions,
 )
 from ffc_dense.detection.config_errors import explain_build
-from ffc_dense.detection.data_files import check_data_only
 from ffc_dense.detection.opinions import FFC_TWINS
 from ffc_dense.detection.preemption import launch
 from ffc_dense.detection.read_config import read_config
 from ffc_dense.detection.startup import check_weights
 from ffc_dense.errors import UserError
 from ffc_dense.reductions import choose_reductions
-from ffc_dense.safe_files import add_weights_only_argument
+from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 INPUT = ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST")  # what the members of an ensemble must read alike
@@ -141,7 +140,7 @@ def checkpoint_and_output(args) -> tuple[str, str]:
         raise UserError("--output: name a folder for the results of the ensemble")
     if not args.output and "://" in weights:
         raise UserError(f"--output: name a folder for the results of {weights}")
-    path = Path(weights.split("?")[0])  # ?sha256=HEX may follow
+    path = Path(without_query(weights))  # ?sha256=HEX may follow
     return weights, args.output or str(path.parent / f"eval_{path.stem}")
 
 
@@ -152,7 +151,8 @@ def main(args) -> dict:
             others = [read_config(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights])
                       for file, weights in zip(args.configs, args.ensemble, strict=True)]  # fmt: skip
             for other in others:
-                check_data_only(other, weights_only=args.weights_only)
+                if args.weights_only:
+                    require_safetensors(other.MODEL.WEIGHTS, "--ensemble")
                 check_weights(other.MODEL.WEIGHTS, "--ensemble", needed=True)
             model = load_ensemble([cfg, *others], args.reduce, args.opinions)
         else:

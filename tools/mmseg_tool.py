@@ -73,6 +73,7 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
 
     from ffc_dense.commands import reading_input
     from ffc_dense.errors import UserError
+    from ffc_dense.safe_files import without_query
 
     # safe_loading replaces mmengine's loaders, before the config is read.
     from ffc_dense.segmentation import config_checks, config_errors, data_configs, safe_loading
@@ -87,12 +88,12 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
     cfg = read_config(known.config, known.cfg_options)
     if weights_only:
         data_configs.check_values(cfg, known.config, weights=True)
-        safe_loading.require_weights_only(work_dir_of(known, cfg))
-    if tool == "test" and "://" not in known.checkpoint and not Path(known.checkpoint.split("?")[0]).is_file():
+        safe_loading.forbid_pickled_checkpoints(work_dir_of(known, cfg))
+    if tool == "test" and "://" not in known.checkpoint and not Path(without_query(known.checkpoint)).is_file():
         raise UserError(f"{known.checkpoint}: there is no such checkpoint; name the .pth file that a training wrote")
     weights = cfg.get("load_from") or ""
     if tool == "train" and not known.resume and weights and "://" not in weights:
-        if not Path(weights.split("?")[0]).expanduser().is_file():
+        if not Path(without_query(weights)).expanduser().is_file():
             raise UserError(f"load_from: there is no file {weights}; give the path of a checkpoint, or None")
     loaders = ("train_dataloader", "val_dataloader") if tool == "train" else ("test_dataloader",)
     config_checks.check_folders(cfg, loaders)

@@ -29,7 +29,6 @@ from detectron2.utils import comm
 from ffc_dense.commands import add_debug_argument, reading_input, reporting
 from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.config_errors import explain_build
-from ffc_dense.detection.data_files import check_data_only
 from ffc_dense.detection.dataset_check import add_dataset_check_argument, check_datasets
 from ffc_dense.detection.preemption import launch
 from ffc_dense.detection.read_config import read_config
@@ -38,7 +37,7 @@ from ffc_dense.detection.training import ReliableTrainer
 from ffc_dense.detection.training_scalars import OutputScalarsHook
 from ffc_dense.errors import UserError
 from ffc_dense.results.train_config import write_train_config
-from ffc_dense.safe_files import add_weights_only_argument
+from ffc_dense.safe_files import add_weights_only_argument, require_safetensors
 
 
 class Trainer(ReliableTrainer):
@@ -73,7 +72,8 @@ def setup(args) -> CfgNode:
     cfg = read_config(args.config_file, args.opts)
     wanted = cfg.MODEL.DEVICE
     with reading_input(partial(explain_build, cfg=cfg)):
-        check_data_only(cfg, weights_only=getattr(args, "weights_only", False))
+        if getattr(args, "weights_only", False):
+            require_safetensors(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
         check_evaluation(cfg)
         cfg.MODEL.DEVICE = choose_device(wanted, "MODEL.DEVICE", args.num_gpus * args.num_machines)
         check_amp(cfg.SOLVER.AMP.ENABLED and not args.eval_only, "SOLVER.AMP.ENABLED", cfg.MODEL.DEVICE)

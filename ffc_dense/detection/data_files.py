@@ -1,9 +1,9 @@
-"""Config, weights and proposal files that a script reads as data: nothing in them runs."""
+"""Config and proposal files that a script reads as data: nothing in them runs."""
 
 import yaml
 from detectron2.config import CfgNode
 
-from ..safe_files import UnsafeFileError, check_weights_only
+from ..safe_files import UnsafeFileError
 from . import safe_proposals  # noqa: F401  (detectron2's reader of proposal files)
 
 
@@ -24,16 +24,3 @@ def merge_config_file(cfg: CfgNode, path: str) -> None:
             f"{path} was not read: {error.problem} ({where}). A yaml config is data here and names no Python objects: "
             "write the plain value"
         ) from error
-
-
-def check_data_only(cfg: CfgNode, *, weights_only: bool) -> None:
-    """Refuse weights named by ``cfg`` that could hold code, before anything else is read.
-
-    Args:
-        weights_only: ``--weights-only``: ``MODEL.WEIGHTS`` must be a .safetensors file, or none.
-
-    Raises:
-        UnsafeFileError: names the file.
-    """
-    if weights_only:
-        check_weights_only(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 from detectron2.utils.file_io import PathManager
 
-from ..safe_files import check_digest, read_safetensors, split_sha256
+from ..safe_files import check_digest, read_safetensors, split_sha256, without_query
 from ..safe_files.weights import detectron2_content
 
 
@@ -30,7 +30,7 @@ class SafeLoading:
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
         if path:
             path, expected = split_sha256(path)
-            check_digest(PathManager.get_local_path(path.split("?")[0]), expected, self.logger.warning)
+            check_digest(PathManager.get_local_path(without_query(path)), expected, self.logger.warning)
         try:
             return super().load(path, *args, **kwargs)
         finally:

@@ -6,7 +6,7 @@ from http.client import HTTPException
 import torch
 from detectron2.utils.file_io import Detectron2Handler, PathManager
 
-from ..safe_files import check_digest, split_sha256
+from ..safe_files import check_digest, split_sha256, without_query
 from ..safe_files.digest import DigestError
 
 
@@ -32,7 +32,7 @@ def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = F
             raise FileNotFoundError(f"nothing to evaluate: name a checkpoint in {key}, or --resume for the last one")
         return
     path, digest = split_sha256(path)
-    path = path.split("?")[0]
+    path = without_query(path)
     if "://" not in path:
         if not os.path.isfile(path):
             kind = "a folder, not a file" if os.path.isdir(path) else "not there"

@@ -5,13 +5,13 @@ by its name. :func:`read_safetensors` reads a format that holds nothing else. :f
 its sha256 before it is read. :func:`read_yaml` knows no ``!!python`` tags. Needs torch and numpy; no framework.
 """
 
-from .digest import check_digest, sha256_of, split_sha256
+from .digest import check_digest, sha256_of, split_sha256, without_query
 from .errors import UnsafeFileError
 from .pickles import read_pickle
 from .safetensors_files import read_safetensors, write_safetensors
 from .torch_files import check_torch, read_torch
 from .weights import Weights, read_weights
-from .weights_only import add_weights_only_argument, check_weights_only
+from .weights_only import add_weights_only_argument, require_safetensors
 from .yaml_files import read_yaml
 
 __all__ = [
@@ -20,13 +20,14 @@ __all__ = [
     "add_weights_only_argument",
     "check_digest",
     "check_torch",
-    "check_weights_only",
     "read_pickle",
     "read_safetensors",
     "read_torch",
     "read_weights",
     "read_yaml",
+    "require_safetensors",
     "sha256_of",
     "split_sha256",
+    "without_query",
     "write_safetensors",
 ]

@@ -22,6 +22,11 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def without_query(path: str) -> str:
+    """``PATH?sha256=HEX&...`` -> PATH; a path without a query is returned as it is."""
+    return path.partition("?")[0]
+
+
 def split_sha256(path: str) -> tuple[str, str | None]:
     """``PATH?sha256=HEX`` -> (PATH, HEX); other parts of the query stay.
 

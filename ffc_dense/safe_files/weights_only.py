@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 
+from .digest import without_query
 from .errors import UnsafeFileError
 
 
@@ -13,13 +14,13 @@ def add_weights_only_argument(parser: ArgumentParser) -> None:
     )
 
 
-def check_weights_only(path: str | None, key: str) -> None:
-    """Refuse weights in another format than .safetensors. None and "" are no weights.
+def require_safetensors(path: str | None, key: str) -> None:
+    """Refuse weights in another format than .safetensors, which can hold no code. None and "" are no weights.
 
     Raises:
         UnsafeFileError: names ``key`` and ``path``.
     """
-    if path and not path.split("?")[0].endswith(".safetensors"):
+    if path and not without_query(path).endswith(".safetensors"):
         raise UnsafeFileError(
             f"--weights-only: {key} {path} is not a .safetensors file; write one with "
             "python tools/convert_checkpoint.py FILE FILE.safetensors"

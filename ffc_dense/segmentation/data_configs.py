@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import registry
 
-from ..safe_files import UnsafeFileError, check_weights_only, read_yaml
+from ..safe_files import UnsafeFileError, read_yaml, require_safetensors
 
 PACKAGES = ("ffc_dense", "mmseg", "mmengine", "mmcv")
 _TYPE = re.compile(rf"(({'|'.join(PACKAGES)})\.)?\w+")  # PSPHead, mmseg.PSPHead
@@ -67,7 +67,7 @@ def check_values(config: Mapping | Config, where: str, *, weights: bool = False)
         if fault:
             raise UnsafeFileError(f"--weights-only: {where}: {key}={value!r} {fault}")
         if weights and name in ("load_from", "checkpoint", "pretrained") and isinstance(value, str):
-            check_weights_only(value, f"{where}: {key}")
+            require_safetensors(value, f"{where}: {key}")
 
 
 def _fault(name: str, value: Any) -> str | None:

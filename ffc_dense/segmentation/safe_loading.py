@@ -23,20 +23,20 @@ from mmengine.fileio.handlers import PickleHandler, YamlHandler, register_handle
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from ..safe_files import UnsafeFileError, check_digest, check_weights_only, split_sha256
+from ..safe_files import UnsafeFileError, check_digest, require_safetensors, split_sha256
 from ..safe_files.pickles import unpickle
 from ..safe_files.yaml_files import parse_yaml
 from .mmengine_files import read_checkpoint
 from .weight_addresses import local_path
 
-_weights_only = False
+_pickles_forbidden = False
 _own_folder: Path | None = None
 
 
-def require_weights_only(work_dir: str | Path | None = None) -> None:
+def forbid_pickled_checkpoints(work_dir: str | Path | None = None) -> None:
     """``--weights-only``: from now on this process reads .safetensors, and checkpoints of its run in ``work_dir``."""
-    global _weights_only, _own_folder
-    _weights_only, _own_folder = True, Path(work_dir).resolve() if work_dir else None
+    global _pickles_forbidden, _own_folder
+    _pickles_forbidden, _own_folder = True, Path(work_dir).resolve() if work_dir else None
 
 
 def load_from_checked_file(filename: str, map_location: Any = None) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def load_from_checked_file(filename: str, map_location: Any = None) -> dict[str,
     path = local_path(place, "checkpoint")
     if path is None:
         return refuse_scheme(filename)
-    if _weights_only and not (_own_folder and path.resolve().is_relative_to(_own_folder)):
-        check_weights_only(str(path), "checkpoint")
+    if _pickles_forbidden and not (_own_folder and path.resolve().is_relative_to(_own_folder)):
+        require_safetensors(str(path), "checkpoint")
     check_digest(path, expected, lambda message: print_log(message, "current", logging.WARNING))
     return read_checkpoint(path)
 
