@@ -1,6 +1,7 @@
-"""``make evidence``: train every run of the plan that is not done, two at a time, and write the report.
+"""``make evidence``: train every run of the plan that is not done, two at a time, and write docs/EVIDENCE.md's tables.
 
     python -m evidence [--work-dir DIR] [--only TEXT] [--list]
+    python -m evidence report [--record FILE]     # the tables and pictures alone, from docs/evidence.json
 
 A run that is done is not made again; an interrupted one goes on from its last checkpoint.
 """
@@ -12,31 +13,50 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import folders
-from .plan import PLAN, Run
+from . import folders, plan
+from .plan import Run
 
 PROCESSES = max(1, min(2, len(os.sched_getaffinity(0))))
 
 
+@dataclass(frozen=True)
+class Job:
+    """A process: the training of a run, or the fit of its selectors."""
+
+    run: Run
+    module: str
+
+    @property
+    def name(self) -> str:
+        return self.run.name + (", selectors" if self.module.endswith("select_outputs") else "")
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__.splitlines()[0])
+    parser.add_argument("command", nargs="?", choices=("run", "report"), default="run")
     parser.add_argument("--work-dir", type=Path, default=folders.ROOT / "work_dirs/evidence")
     parser.add_argument("--only", default="", metavar="TEXT", help="the runs whose name contains it: detection/ffc/")
     parser.add_argument("--list", action="store_true", help="show the runs and which are done, and stop")
+    parser.add_argument("--docs", type=Path, default=folders.ROOT / "docs", help="where the report is written")
+    parser.add_argument("--record", type=Path, help="report: every score in JSON; default: evidence.json in --docs")
     args = parser.parse_args(argv)
     work = args.work_dir.resolve()
-    runs = [run for run in PLAN if args.only in run.name]
+    if args.command == "report":
+        report.write(report.read_record(args.record or args.docs / report.RECORD), args.docs)
+        return
+    runs = [run for run in plan.PLAN if args.only in run.name]
     if not runs:
         parser.error(f"--only {args.only}: no run of the plan has it in its name, see --list")
-    waiting = [run for run in runs if folders.scores(work, run) is None]
     if args.list:
         for run in runs:
-            print("     " if run in waiting else "done ", run.name)
+            print("     " if folders.scores(work, run) is None else "done ", run.name)
         return
-    print(f"{len(runs)} runs, {len(waiting)} to make; each in a folder of {work}", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the trainings too, see make()
+    jobs = unfinished(work, runs)
+    print(f"{len(runs)} runs, {len(jobs)} jobs to do; each run in a folder of {work}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the trainings too, see do()
     work.mkdir(parents=True, exist_ok=True)
     with open(work / ".lock", "w") as lock:
         try:
@@ -44,54 +64,66 @@ def main(argv: list[str] | None = None) -> None:
         except BlockingIOError:
             sys.exit(f"evidence: another process works in {work}; wait for it or choose another --work-dir")
         make_data(work)
-        make(work, waiting)
+        do(work, jobs)
+    record = report.collect(work)
+    report.write_record(record, args.docs / report.RECORD)
+    report.write(record, args.docs)
+
+
+def unfinished(work: Path, runs: list[Run]) -> list[Job]:
+    trainings, selections = [], []
+    for run in runs:
+        done = folders.scores(work, run)
+        framework = "detection" if run.task == "detection" else "segmentation"
+        if done is None:
+            trainings.append(Job(run, f"evidence.train_{framework}"))
+        if run.is_main and (done is None or not any(name.startswith("selector") for name in done["scores"])):
+            selections.append(Job(run, "evidence.select_outputs"))
+    return trainings + selections
 
 
 def make_data(work: Path) -> None:
-    counts = ["--num-train", str(folders.TRAIN_IMAGES), "--num-val", str(folders.TEST_IMAGES + folders.HELD_OUT_IMAGES)]
+    counts = ["--num-train", str(plan.TRAIN_IMAGES), "--num-val", str(plan.TEST_IMAGES + plan.HELD_OUT_IMAGES)]
     command = [sys.executable, "-m", "ffc_dense.minidata", "all", "--root", str(folders.data(work)), *counts]
     subprocess.run(command, cwd=folders.ROOT, check=True)
 
 
-def make(work: Path, waiting: list[Run]) -> None:
-    """Run the trainings, one thread each."""
-    running: dict[Run, subprocess.Popen] = {}
+def do(work: Path, waiting: list[Job]) -> None:
+    """Two processes side by side, one thread each."""
+    running: dict[Job, subprocess.Popen] = {}
     done, total, begin = 0, len(waiting), time.time()
     try:
         while waiting or running:
             while waiting and len(running) < PROCESSES:
-                run = waiting.pop(0)
-                running[run] = start(work, run)
+                job = waiting.pop(0)
+                running[job] = start(work, job)
             time.sleep(0.5)
-            for run, process in list(running.items()):
+            for job, process in list(running.items()):
                 if process.poll() is None:
                     continue
-                del running[run]
+                del running[job]
                 if process.returncode:
-                    sys.exit(f"{run.name} failed with exit code {process.returncode}, see {log(work, run)}")
+                    sys.exit(f"{job.name} failed with exit code {process.returncode}, see {log(work, job)}")
                 done += 1
                 left = (time.time() - begin) / done * (total - done) / 60
-                print(f"  {done}/{total} {run.name} (about {left:.0f} min left)", flush=True)
+                print(f"  {done}/{total} {job.name} (about {left:.0f} min left)", flush=True)
     finally:
         for process in running.values():
             process.terminate()
             process.wait()
 
 
-def log(work: Path, run: Run) -> Path:
-    return folders.folder(work, run) / "log.txt"
+def log(work: Path, job: Job) -> Path:
+    return folders.folder(work, job.run) / "log.txt"
 
 
-def start(work: Path, run: Run) -> subprocess.Popen:
-    framework = "detection" if run.task == "detection" else "segmentation"
-    arguments = [str(work), run.task, run.head, str(run.iterations), str(run.seed)]
+def start(work: Path, job: Job) -> subprocess.Popen:
+    run = job.run
     folders.folder(work, run).mkdir(parents=True, exist_ok=True)
-    environment = dict(
-        os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore",
-        DETECTRON2_DATASETS=str(folders.data(work)),
-    )  # fmt: skip
-    with open(log(work, run), "ab") as file:
-        command = [sys.executable, "-m", f"evidence.train_{framework}", *arguments]
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
+    with open(log(work, job), "ab") as file:
+        arguments = [str(work), run.task, run.head, str(run.iterations), str(run.seed)]
+        command = [sys.executable, "-m", job.module, *arguments]
         return subprocess.Popen(command, cwd=folders.ROOT, env=environment, stdout=file, stderr=file)
 
 

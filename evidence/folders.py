@@ -8,7 +8,6 @@
 """
 
 import json
-import time
 from pathlib import Path
 
 from ffc_dense.saving import write_text_atomically
@@ -16,7 +15,6 @@ from ffc_dense.saving import write_text_atomically
 from .plan import Run
 
 ROOT = Path(__file__).resolve().parent.parent
-TRAIN_IMAGES, TEST_IMAGES, HELD_OUT_IMAGES = 800, 200, 100  # held-out: for learning curves and for fitting selectors
 
 
 def folder(work: Path, run: Run) -> Path:
@@ -35,18 +33,3 @@ def scores(work: Path, run: Run) -> dict | None:
 
 def write_json(path: Path, value: dict) -> None:
     write_text_atomically(json.dumps(value, indent=1) + "\n", path)
-
-
-class Clock:
-    """Seconds of training, over interruptions: what was spent before is read from ``seconds.json``."""
-
-    def __init__(self, run_folder: Path):
-        self.file = run_folder / "seconds.json"
-        self.before = json.loads(self.file.read_text()) if self.file.exists() else 0.0
-        self.start = time.time()
-
-    def seconds(self) -> float:
-        return self.before + time.time() - self.start
-
-    def keep(self) -> None:
-        write_json(self.file, self.seconds())

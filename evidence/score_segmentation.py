@@ -57,10 +57,15 @@ def mean_iou(part: list[dict], labels: Callable[[dict], Labels]) -> dict[str, di
     for entry in part:
         for name, label in labels(entry).items():
             if name not in metrics:
-                metrics[name] = IoUMetric(iou_metrics=["mIoU"])
-                metrics[name].dataset_meta = CityscapesDataset.METAINFO
+                metrics[name] = metric()
             metrics[name].process({}, [_sample(label, entry["label"])])
-    return {name: {"mIoU": float(metric.compute_metrics(metric.results)["mIoU"])} for name, metric in metrics.items()}
+    return {name: {"mIoU": float(each.compute_metrics(each.results)["mIoU"])} for name, each in metrics.items()}
+
+
+def metric() -> IoUMetric:
+    found = IoUMetric(iou_metrics=["mIoU"])
+    found.dataset_meta = CityscapesDataset.METAINFO
+    return found
 
 
 def _sample(label: Tensor, truth: Tensor) -> dict:

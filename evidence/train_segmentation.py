@@ -21,8 +21,8 @@ from torch import Tensor, nn
 import ffc_dense.segmentation  # noqa: F401 (registers)
 
 from . import segmentation_model  # noqa: F401 (registers)
-from .folders import HELD_OUT_IMAGES, ROOT, TEST_IMAGES, data, folder, write_json
-from .plan import HEADS, Run
+from .folders import ROOT, data, folder, write_json
+from .plan import HEADS, HELD_OUT_IMAGES, TEST_IMAGES, Run
 from .score_segmentation import score
 
 CURVE_POINTS = 8
