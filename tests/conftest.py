@@ -28,7 +28,7 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def literal() -> SimpleNamespace:
     """The reference functions: stages, outputs, mean, winners, ballots."""
     return SimpleNamespace(stages=stages, outputs=outputs, mean=mean, winners=winners, ballots=ballots)

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+import literal_report
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, BoxMode
+from literal_report import NAMES
 from small_detector import small_cfg
 
 from ffc_dense.detection import AllReductions, PerReduction
@@ -30,7 +33,6 @@ from ffc_dense.reductions import ffc_layers
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "mini_coco" / "faster_rcnn_R_18_FPN_ffc.yaml"
-NAMES = [*(f"out{i}" for i in range(1, 8)), "mean", "vote"]
 CLASSES = [str(i) for i in range(10)]
 SMALL = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "MODEL.RPN.POST_NMS_TOPK_TEST", 40)
 
@@ -135,12 +137,18 @@ def seen_by_the_classifier(model, one):
     return proposals[0].proposal_boxes.tensor, heads.box_head(pooled)
 
 
+@pytest.fixture(scope="module")
 @torch.no_grad()
-def test_every_number_is_that_of_a_literal_count_over_the_proposals(data, literal):
+def counted(data, literal):
+    """A report with three images per gallery, and what a literal count of the same proposals needs.
+
+    ``decisions``: (winner, truth, 9 labels, 9 x 11 probabilities) of each; ``images``: (entry of the gallery without
+    its counts and boxes, boxes of the proposals, first decision, last).
+    """
     model = small_model()
     analyzed = AnalyzedDetector(model, CLASSES, gallery=3)
     layer = model.roi_heads.box_predictor.cls_score
-    rows, units, images = [], [0] * 4, []
+    found = SimpleNamespace(decisions=[], images=[], active=[0] * 7)
     for batch in loader(data[1]):
         one = batch[0]
         boxes, feature = seen_by_the_classifier(model, one)
@@ -149,54 +157,74 @@ def test_every_number_is_that_of_a_literal_count_over_the_proposals(data, litera
         ]
         one["height"], one["width"] = one["image"].shape[-2:]
         analyzed(batch)
-        outputs = literal.outputs(layer, feature)
+        outputs, mean = literal.outputs(layer, feature), literal.mean(layer, feature)
         stages = literal.stages(feature, list(layer.filters), -1)
-        units = [total + int((stage > 0).sum()) for total, stage in zip(units, stages, strict=True)]
-        mean = literal.mean(layer, feature)
-        ballots = literal.ballots(torch.stack(outputs), 2)
+        active = [int((each > 0).sum()) for each in literal_report.features(stages)]
+        found.active = [total + count for total, count in zip(found.active, active, strict=True)]
         truth = literal_truth(boxes, one, 10)
-        images.append((one["image_id"], len(rows), len(rows) + len(truth)))
-        for r, (ballot, true) in enumerate(zip(ballots, truth, strict=True)):
+        about = {"image": one["file_name"], **{key: one[key] for key in ("image_id", "height", "width")}}
+        first = len(found.decisions)
+        found.images.append((about, boxes.tolist(), first, first + len(truth)))
+        for r, (ballot, true) in enumerate(zip(literal.ballots(torch.stack(outputs), 2), truth, strict=True)):
             winner = literal.winners(ballot)[0]
             logits = [*ballot, mean[r].tolist(), ballot[winner]]
             labels = [scores.index(max(scores)) for scores in logits]
-            rows.append((winner, true, labels, [softmax(scores) for scores in logits]))
-    report = analyzed.analysis.report("AP", {})
-    known = [row for row in rows if row[1] != NONE]
-    assert report["decisions"] == len(rows) and report["labelled"] == len(known) and report["images"] == 4
-    assert 0 < len(known) < len(rows) and len({true for _, true, *_ in known}) > 3
-    assert [row["name"] for row in report["outputs"]] == NAMES
-    for m, found in enumerate(report["outputs"]):
-        right = [labels[m] == true for _, true, labels, _ in known]
-        was_right = [labels[0] == true for _, true, labels, _ in known]
-        assert found["accuracy"] == pytest.approx(sum(right) / len(known))
-        assert found["changed"] == pytest.approx(sum(labels[m] != labels[0] for *_, labels, _ in rows) / len(rows))
-        pairs = Counter(zip(right, was_right, strict=True))
-        assert found["fixed"] == pytest.approx(pairs[True, False] / len(known))
-        assert found["broken"] == pytest.approx(pairs[False, True] / len(known))
-        assert found["mean_confidence"] == pytest.approx(sum(max(p[m]) for *_, p in rows) / len(rows), abs=1e-5)
-        mean_true = sum(p[m][true] for _, true, _, p in known) / len(known)
-        assert found["true_probability"] == pytest.approx(mean_true, abs=1e-5)
-        if m < 7:
-            assert found["won"] == pytest.approx(sum(winner == m for winner, *_ in rows) / len(rows))
-    assert [stage["active_units"] for stage in report["stages"]] == pytest.approx([u / len(rows) for u in units])
-    agreeing = Counter(sum(label == labels[-1] for label in labels[:7]) for *_, labels, _ in rows)
-    assert [row["share"] for row in report["agreement"]] == pytest.approx([agreeing[k] / len(rows) for k in range(8)])
-    # The gallery: the counts of each image, most first.
-    for kind, right, wrong in (("fixed", -1, 0), ("broken", 0, -1)):
-        counts = {
-            name: sum(labels[right] == true != labels[wrong] for _, true, labels, _ in rows[first:last] if true != NONE)
-            for name, first, last in images
-        }
-        expected = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])[:3]
-        entries = report["gallery"][kind]
-        assert [entry["image_id"] for entry in entries] == expected
-        for entry in entries:
-            shown = Counter(box["kind"] for box in entry["boxes"])
-            assert entry[kind] == counts[entry["image_id"]] >= shown[kind]
-            for box in entry["boxes"]:
-                assert box["truth"] == (box["after"] if box["kind"] == "fixed" else box["before"])
-                assert 0 <= box["box"][0] < box["box"][2] <= entry["width"] + 0.1
+            found.decisions.append((winner, true, labels, [softmax(scores) for scores in logits]))
+    found.report = analyzed.analysis.report("AP", {})
+    return found
+
+
+def test_every_number_is_that_of_a_literal_count_over_the_proposals(counted):
+    report, total = dict(counted.report), len(counted.decisions)
+    winner, truth, labels, probabilities = (torch.tensor(each) for each in zip(*counted.decisions, strict=True))
+    known, labels, probabilities = truth != NONE, labels.T, probabilities.transpose(0, 1)
+    assert 0 < int(known.sum()) < total and len(truth[known].unique()) > 3
+    right = probabilities.gather(2, truth.clamp(min=0).expand(9, total)[..., None])[..., 0]
+    active = [count / total for count in counted.active]
+    expected = literal_report.output_rows(
+        labels, probabilities.amax(2), right, truth, known, winner, active, "AP", [None] * 9
+    )
+    literal_report.assert_outputs(report.pop("outputs"), expected)
+    literal_report.assert_agreement(report.pop("agreement"), literal_report.agreement_rows(labels, truth, known))
+    stages = report.pop("stages")
+    assert [stage["name"] for stage in stages] == ["F0", "F1", "F2", "F3"]
+    assert [stage["active_units"] for stage in stages] == pytest.approx(active[::2])
+    assert set(report.pop("gallery")) == {"fixed", "broken"}  # the next test's
+    assert report == {"metric": "AP", "images": 4, "decisions": total, "labelled": int(known.sum()), "bins": 15,
+                      "features": 32, "class_gain": []}  # fmt: skip
+
+
+def literal_entry(counted, about, boxes, first, last):
+    """An image's entry of the gallery: its changed proposals, those first of whose vote the confidence is highest."""
+    names, changed = [*CLASSES, "background"], []
+    for box, (_, true, labels, p) in zip(boxes, counted.decisions[first:last], strict=True):
+        before, after = labels[0], labels[-1]
+        if true != NONE and (before == true) != (after == true):
+            changed.append({
+                "box": box, "kind": "fixed" if after == true else "broken", "before": names[before],
+                "after": names[after], "truth": names[true], "before_confidence": max(p[0]),
+                "after_confidence": max(p[-1]),
+            })  # fmt: skip
+    changed.sort(key=lambda each: -each["after_confidence"])
+    assert len(changed) < 40  # all of them are shown
+    kinds = Counter(each["kind"] for each in changed)
+    return {**about, "fixed": kinds["fixed"], "broken": kinds["broken"], "boxes": changed}
+
+
+def test_the_gallery_has_the_images_of_most_changes_and_every_changed_box(counted):
+    entries = [literal_entry(counted, *image) for image in counted.images]
+    for kind in ("fixed", "broken"):
+        expected = sorted((each for each in entries if each[kind]), key=lambda each: -each[kind])[:3]
+        assert len(expected) > 1
+        found = counted.report["gallery"][kind]
+        assert len(found) == len(expected)
+        for ours, literal in zip(found, expected, strict=True):
+            assert {key: ours[key] for key in ours if key != "boxes"} == {
+                key: literal[key] for key in literal if key != "boxes"
+            }
+            for box, true in zip(ours["boxes"], literal["boxes"], strict=True):
+                assert box["box"] == pytest.approx(true["box"], abs=0.01)
+                assert {**box, "box": None} == pytest.approx({**true, "box": None}, abs=1e-4)
 
 
 def softmax(scores):

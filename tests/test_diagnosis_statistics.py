@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from literal_report import calibration_error, reliability
+from literal_scalars import literal_scalars
 from torch import nn
 
 from ffc_dense import FFCConv2d, FFCLinear, vote
@@ -19,21 +21,6 @@ from ffc_dense.diagnosis.training import training_scalars
 from ffc_dense.voting import elect
 
 # --- calibration ------------------------------------------------------------------------------------------------------
-
-
-def literal_bins(pairs, bins):
-    """[(count, mean confidence, accuracy)]: bin b is (b / bins, (b + 1) / bins], 0 in the first."""
-    found = []
-    for b in range(bins):
-        inside = [(c, r) for c, r in pairs if (b / bins < c <= (b + 1) / bins) or (c == 0 and b == 0)]
-        n = len(inside)
-        mean, accuracy = (math.fsum(values) / n for values in zip(*inside, strict=True)) if n else (None, None)
-        found.append((n, mean, accuracy))
-    return found
-
-
-def literal_ece(pairs, bins):
-    return sum(n * abs(accuracy - c) for n, c, accuracy in literal_bins(pairs, bins) if n) / len(pairs)
 
 
 STREAMS = {
@@ -54,8 +41,8 @@ def test_calibration_in_pieces_equals_the_literal_error_of_the_whole(stream, bin
     for piece, right in zip(confidence.split(7), correct.split(7), strict=True):
         calibration.update(piece, right)
     pairs = list(zip(confidence.tolist(), correct.tolist(), strict=True))
-    assert calibration.error == pytest.approx(literal_ece(pairs, bins), abs=1e-12)
-    for row, (count, mean, accuracy) in zip(calibration.table(), literal_bins(pairs, bins), strict=True):
+    assert calibration.error == pytest.approx(calibration_error(pairs, bins), abs=1e-12)
+    for row, (count, mean, accuracy) in zip(calibration.table(), reliability(pairs, bins), strict=True):
         assert row["count"] == count and row["accuracy"] == accuracy
         assert row["confidence"] == (None if mean is None else pytest.approx(mean, abs=1e-12))
 
@@ -143,7 +130,7 @@ def test_decisions_in_pieces_equal_literal_counts(kind):
     assert found["broken"] == sum(first == t != own for own, first, t, _ in known) / len(known)
     assert found["accuracy"] == sum(own == t for own, _, t, _ in known) / len(known)
     assert found["mean_confidence"] == pytest.approx(math.fsum(c for *_, c in rows) / 200, abs=1e-9)
-    assert found["ece"] == pytest.approx(literal_ece([(c, own == t) for own, _, t, c in known], 15), abs=1e-9)
+    assert found["ece"] == pytest.approx(calibration_error([(c, own == t) for own, _, t, c in known], 15), abs=1e-9)
     expected = math.fsum(float(p) for p, t in zip(right[3], truth, strict=True) if t != -1) / len(known)
     assert found["true_probability"] == pytest.approx(expected, abs=1e-9)
 
@@ -260,19 +247,7 @@ def test_training_scalars_equal_literal_ones(literal, scramble, interpolate):
     layer = scramble(FFCConv2d(6, 4, interpolate=interpolate))
     x, labels = torch.randn(2, 6, 3, 5), torch.randint(-1, 4, (2, 3, 5))
     found = training_scalars(layer, x, labels)
-    known = labels != NONE
-    outputs = literal.outputs(layer, x)
-    for i, output in enumerate(outputs):
-        assert found[f"out{i + 1}/accuracy"] == pytest.approx(float((output.argmax(1) == labels)[known].float().mean()))
-    assert found["mean/accuracy"] == pytest.approx(
-        float((literal.mean(layer, x).argmax(1) == labels)[known].float().mean())
-    )
-    ballots = literal.ballots(torch.stack(outputs), 2)
-    chosen = [ballot[literal.winners(ballot)[0]] for ballot in ballots]
-    votes = torch.tensor([scores.index(max(scores)) for scores in chosen]).reshape(2, 3, 5)
-    assert found["vote/accuracy"] == pytest.approx(float((votes == labels)[known].float().mean()))
-    for i, stage in enumerate(literal.stages(x, list(layer.filters), -3)):
-        assert found[f"stage{i}/active_units"] == pytest.approx(float((stage > 0).sum(1).float().mean()))
+    assert found == pytest.approx(literal_scalars(literal, layer, x, labels, labels != NONE))
     assert len(found) == (7 if interpolate else 4) + 2 + 4
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from literal_scalars import literal_scalars
 from torch.utils.checkpoint import checkpoint
 
 pytest.importorskip("detectron2")
@@ -132,6 +133,22 @@ def test_a_step_has_the_same_losses_and_gradients_with_the_hook(setting):
     else:
         assert names == set(SCALARS)
     assert not any("ffc/" in name for name in nothing)
+
+
+def test_the_numbers_are_those_of_the_proposals_that_the_box_head_trains_on(literal, scramble):
+    torch.manual_seed(0)
+    model = scramble(build_model(small_cfg("FFCStandardROIHeads", "MODEL.RPN.POST_NMS_TOPK_TRAIN", 30)).train())
+    heads, seen, sampled = model.roi_heads, [], []
+    layer = heads.box_predictor.cls_score
+    torch.nn.init.normal_(layer.weight)  # with the initial ones the outputs hardly disagree
+    heads.box_predictor.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    sample = heads.label_and_sample_proposals
+    heads.label_and_sample_proposals = lambda *args: sampled.append(sample(*args)) or sampled[-1]
+    found = {name: value for name, (value, _) in step(model, 1)[2].items() if name.startswith("ffc/")}
+    labels = torch.cat([image.gt_classes for image in sampled[0]])
+    expected = literal_scalars(literal, layer, seen[0], labels, labels >= 0)
+    assert found == pytest.approx({f"ffc/{name}": value for name, value in expected.items()})
+    assert found.keys() == set(SCALARS) and len({found[f"ffc/{name}/accuracy"] for name in OUTPUTS}) > 2
 
 
 def test_between_two_looks_and_afterwards_nothing_of_the_hook_is_on_the_model():

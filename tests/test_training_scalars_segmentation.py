@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from literal_scalars import literal_scalars
 from torch.utils.checkpoint import checkpoint
 
 pytest.importorskip("mmseg")
@@ -102,14 +103,9 @@ def test_the_numbers_are_those_of_every_pixel_where_all_are_looked_at(literal):
             for x in range(width):  # the label at the centre of the feature's cell
                 row, column = int((y + 0.5) * SIZE[0] / height), int((x + 0.5) * SIZE[1] / width)
                 labels[i, y, x] = sample.gt_sem_seg.data[0, row, column]
-    known = labels != 255
-    rows = {f"out{i + 1}": logits for i, logits in enumerate(literal.outputs(layer, feature))}
-    rows["mean"] = literal.mean(layer, feature)
-    for name, logits in rows.items():
-        expected = float((logits.argmax(1) == labels)[known].double().mean())
-        assert found[f"ffc/{name}/accuracy"] == pytest.approx(expected)
-    for i, stage in enumerate(literal.stages(feature, list(layer.filters), -3)):
-        assert found[f"ffc/stage{i}/active_units"] == pytest.approx(float((stage > 0).sum(1).double().mean()))
+    expected = literal_scalars(literal, layer, feature, labels, labels != 255)
+    assert found == pytest.approx({f"ffc/{name}": value for name, value in expected.items()})
+    assert found.keys() == set(SCALARS)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 12), (1, 1, 1), (3, 7, 1), (40, 5, 5), (2, 64, 128)])
