@@ -19,6 +19,7 @@ IMAGES = 4
 
 def load(folder: Path):
     """The trained model of a run, in eval mode on the CPU, and its config."""
+    # Not by read_config: the training has checked it, and this is the copy that the training wrote.
     cfg = Config.fromfile(next(folder.glob("*.py")))
     model = MODELS.build(cfg.model)
     last = max(folder.glob("iter_*.pth"), key=lambda path: int(path.stem.removeprefix("iter_")))

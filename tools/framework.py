@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from ffc_dense.errors import UserError
+from ffc_dense.safe_files import without_query
 
 LAZY = re.compile(r"LazyCall|LazyConfig|^(from|import) +detectron2|model_zoo", re.MULTILINE)
 
@@ -22,7 +23,7 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
             the other framework.
     """
     path = Path(config)
-    for file, what in ((path, "config"), (Path(checkpoint.split("?sha256=")[0]), "checkpoint")):
+    for file, what in ((path, "config"), (Path(without_query(checkpoint)), "checkpoint")):
         if not file.is_file():
             raise UserError(f"the {what} {file} is not a file")
     if path.suffix in (".yaml", ".yml"):

@@ -14,6 +14,8 @@ from torch import nn
 
 import ffc_dense.segmentation.safe_loading  # noqa: F401  (registers the heads; mmengine runs nothing that it reads)
 
+# Config.fromfile, and not read_config: the files are this repository's own, which tests/test_configs.py checks.
+
 
 def resolved(path: str) -> tuple[str, str]:
     """(what the model and its input depend on, the input size in words): equal configs are counted once."""
