@@ -104,21 +104,21 @@ YAML_FILES = {
 
 
 @pytest.mark.parametrize("case", YAML)
-def test_yaml(folder, case):
+def test_a_wrong_option_of_train_net_is_named_with_its_remedy(folder, case):
     opts, said = YAML[case]
     opts = ["OUTPUT_DIR", "yaml", "SOLVER.STEPS", "()", *DATA, *opts]
     refused(run_tool("train_net", "--config-file", FFC_YAML, *opts), "train_net", said)
 
 
 @pytest.mark.parametrize("case", YAML_FILES)
-def test_yaml_file(folder, tmp_path, case):
+def test_a_wrong_yaml_file_is_named_with_its_remedy(folder, tmp_path, case):
     text, said = YAML_FILES[case]
     (tmp_path / "a.yaml").write_text(text)
     said = [words.replace("FILE", re.escape(str(tmp_path / "a.yaml"))) for words in said]
     refused(run_tool("train_net", "--config-file", tmp_path / "a.yaml"), "train_net", said)
 
 
-def test_yaml_file_that_is_not_there(folder):
+def test_an_absent_yaml_file_is_named_with_its_remedy(folder):
     refused(run_tool("train_net", "--config-file", "gone.yaml"), "train_net", ["gone.yaml", "correct the path"])
 
 
@@ -172,21 +172,21 @@ LAZY_FILES = {
 
 
 @pytest.mark.parametrize("case", OVERRIDES)
-def test_lazyconfig(folder, case):
+def test_a_wrong_override_of_a_lazyconfig_is_named_with_its_remedy(folder, case):
     overrides, said = OVERRIDES[case]
     arguments = ["--config-file", LAZY, *LAZY_DATA, *overrides]
     refused(run_tool("lazyconfig_train_net", *arguments), "lazyconfig_train_net", said)
 
 
 @pytest.mark.parametrize("case", LAZY_FILES)
-def test_lazyconfig_file(folder, tmp_path, case):
+def test_a_wrong_lazyconfig_file_is_named_with_its_remedy(folder, tmp_path, case):
     text, said = LAZY_FILES[case]
     (tmp_path / "a.py").write_text(text)
     said = [words.replace("FILE", re.escape(str(tmp_path / "a.py"))) for words in said]
     refused(run_tool("lazyconfig_train_net", "--config-file", tmp_path / "a.py"), "lazyconfig_train_net", said)
 
 
-def test_lazyconfig_reads_no_yaml(folder):
+def test_a_yaml_file_is_no_lazyconfig(folder):
     result = run_tool("lazyconfig_train_net", "--config-file", FFC_YAML)
     refused(result, "lazyconfig_train_net", [r"expected a LazyConfig, a \.py file", "give the .py"])
 
@@ -233,14 +233,14 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", OPTIONS)
-def test_mmseg(folder, case):
+def test_a_wrong_option_of_mmseg_is_named_with_its_remedy(folder, case):
     options, said = OPTIONS[case]
     result = run_tool("mmseg_tool", "train", FFC_PSP, "--work-dir", "psp", "--cfg-options", *options)
     refused(result, "mmseg_tool", said)
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_mmseg_file(folder, tmp_path, case):
+def test_a_wrong_file_of_mmseg_is_named_with_its_remedy(folder, tmp_path, case):
     text, said = FILES[case]
     (tmp_path / "a.py").write_text(text.replace("BASE", str(FFC_PSP)))
     said = [words.replace("FILE", re.escape(str(tmp_path / "a.py"))) for words in said]
@@ -248,7 +248,7 @@ def test_mmseg_file(folder, tmp_path, case):
     refused(result, "mmseg_tool", said)
 
 
-def test_mmseg_files_that_are_not_there(folder):
+def test_an_absent_config_or_checkpoint_of_mmseg_is_named_with_its_remedy(folder):
     refused(run_tool("mmseg_tool", "train", "gone.py"), "mmseg_tool", ["gone.py", "correct the path"])
     result = run_tool("mmseg_tool", "test", FFC_PSP, "gone.pth")
     refused(result, "mmseg_tool", ["gone.pth: there is no such checkpoint", "name the .pth"])
@@ -266,7 +266,7 @@ def test_mmseg_files_that_are_not_there(folder):
         ([*DATA, "MODEL.WEIGHTS", "x.pth", "MODEL.ROI_HEADS.NAME", "FFCHeads"], [r"ROI_HEADS\.NAME", "did you mean"]),
     ],
 )
-def test_eval_coco(folder, arguments, said):
+def test_what_eval_coco_cannot_evaluate_is_named_with_its_remedy(folder, arguments, said):
     Path("x.pth").touch()
     refused(run_tool("eval_coco", "--config-file", FFC_YAML, *arguments), "eval_coco", said)
 
@@ -281,9 +281,31 @@ def test_eval_coco(folder, arguments, said):
         ([FFC_PSP, "x.pth", "--cfg-options", "foo"], ["--cfg-options", "KEY=VALUE"]),
     ],
 )
-def test_eval_cityscapes(folder, arguments, said):
+def test_what_eval_cityscapes_cannot_evaluate_is_named_with_its_remedy(folder, arguments, said):
     Path("x.pth").touch()
     refused(run_tool("eval_cityscapes", *arguments), "eval_cityscapes", said)
+
+
+# --debug, which is an option of every tool
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("train_net", ["--config-file", FFC_YAML, *DATA, f"{FFC}.NUM_FILTERS", "-1"]),
+        ("lazyconfig_train_net", ["--config-file", LAZY, *LAZY_DATA, "train.max_itr=9"]),
+        ("mmseg_tool", ["train", FFC_PSP, "--work-dir", "debug", "--cfg-options", "load_from=gone.pth"]),
+        ("eval_coco", ["--config-file", FFC_YAML, *DATA]),
+        ("eval_cityscapes", [FFC_PSP, "gone.pth"]),
+    ],
+)
+def test_debug_shows_the_traceback_above_the_same_message(folder, name, arguments):
+    code, _, err = run_tool(name, *arguments)
+    code_of_debug, _, err_of_debug = run_tool(name, "--debug", *arguments)
+    assert code == code_of_debug == 2
+    assert "Traceback" not in err and "Traceback (most recent call last)" in err_of_debug
+    message = err.splitlines()[-1]
+    assert message.startswith(f"{name}.py: error: ") and err_of_debug.splitlines()[-1] == message
 
 
 # Real processes
@@ -305,11 +327,11 @@ def process(folder, *command):
         ("eval_cityscapes", ["gone.py", "gone.pth"], ["no config file gone.py", "correct the path"]),
     ],
 )
-def test_in_a_process(folder, name, arguments, said):
+def test_a_process_ends_with_2_and_the_message_alone(folder, name, arguments, said):
     refused(process(folder, TOOLS / f"{name}.py", *arguments), name, said)
 
 
-def test_debug_shows_the_traceback_above_the_message(folder):
+def test_debug_among_the_arguments_of_mmsegs_tool_shows_the_cause(folder):
     command = [TOOLS / "mmseg_tool.py", "train", FFC_PSP, "--work-dir", "debug"]
     code, _, err = process(folder, *command, "--debug", "--cfg-options", "model.decode_head.type=FFCPSPHeads")
     assert code == 2 and "Traceback" in err and "KeyError" in err
