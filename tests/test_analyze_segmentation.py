@@ -2,11 +2,14 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+import literal_report
 import numpy as np
 import pytest
 import torch
@@ -17,6 +20,7 @@ pytest.importorskip("mmseg")
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
+from mmseg.datasets import CityscapesDataset
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
@@ -31,7 +35,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # mmseg's advice about losses
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs" / "mini_cityscapes"
-NAMES = [*(f"out{i}" for i in range(1, 8)), "mean", "vote"]
+CLASSES = CityscapesDataset.METAINFO["classes"]
+FEATURE_SIZE = 64  # channels of the head
 IMAGES = 2
 
 
@@ -66,7 +71,7 @@ def folder(tmp_path_factory):
 
 @torch.no_grad()
 def literal_maps(model, folder, literal):
-    """Per image: truth (H, W), outputs' and the mean's logits (8, K, H, W), active units of the stages, positions."""
+    """Per image: truth (H, W), outputs' and the mean's logits (8, K, H, W), active units per output, positions."""
     cfg = Config.fromfile(CONFIGS / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py").model
     mean, std = (torch.tensor(cfg.data_preprocessor[key])[:, None, None] for key in ("mean", "std"))
     layer, seen = model.decode_head.conv_seg, []
@@ -80,75 +85,114 @@ def literal_maps(model, folder, literal):
         feature = seen[-1]
         outputs = [*literal.outputs(layer, feature), literal.mean(layer, feature)]
         logits = F.interpolate(torch.cat(outputs), truth.shape, mode="bilinear", align_corners=False)
-        stages = literal.stages(feature, list(layer.filters), -3)
-        units = [int((stage > 0).sum()) for stage in stages]
+        features = literal_report.features(literal.stages(feature, list(layer.filters), -3))
+        units = [int((each > 0).sum()) for each in features]
         yield path, torch.where(truth == 255, NONE, truth), logits, units, feature[0, 0].numel()
 
 
-def test_every_number_is_that_of_a_literal_count_over_the_pixels(folder, literal):
+@pytest.fixture(scope="module")
+def analyzed(folder, literal):
+    """The command's output, its report, and the decisions on all pixels: 9 labels, confidences and so on of each."""
     config = "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
     model = model_of(config)
     torch.save(model.state_dict(), folder / "model.pth")
     done = command(folder, config, "model.pth")
     assert done.returncode == 0, done.stderr[-3000:]
-    out = folder / "analysis_model"
-    report = json.loads((out / "analysis.json").read_text())
-    assert done.stdout.splitlines()[1].startswith("|---") and len(done.stdout.splitlines()) == 2 + 9 + 2
-    labels, truths, confidences, rights, winners, images, units, positions = [], [], [], [], [], {}, 0, 0
+    kept, units, positions, images = [], 0, 0, {}
     for path, truth, logits, active, count in literal_maps(model, folder, literal):
-        probabilities = logits.double().softmax(1)
-        p = probabilities.flatten(2)
+        p = logits.double().softmax(1).flatten(2)
         confidence, ballots = p[:7].max(1)
         votes = (ballots[:, None] == ballots).sum(0)  # of the class that each output votes for
         winner = (2 * votes + confidence).argmax(0)  # most votes first, then the highest confidence
-        row = [*p, p[:7].permute(1, 0, 2).gather(1, winner.expand(19, 1, -1))[:, 0]]
-        decided = torch.stack([each.argmax(0) for each in row])
-        t = truth.flatten()
-        right, was_right = decided[-1] == t, decided[0] == t
-        images[str(path)] = [int((a & ~b & (t != NONE)).sum()) for a, b in ((right, was_right), (was_right, right))]
-        labels.append(decided)
-        truths.append(t)
-        winners.append(winner)
-        confidences.append(torch.stack([each.amax(0) for each in row]))
-        rights.append(torch.stack([each.gather(0, t.clamp(min=0)[None])[0] for each in row]))
+        row = torch.stack([*p, p[:7].permute(1, 0, 2).gather(1, winner.expand(19, 1, -1))[:, 0]])
+        labels, truth = row.argmax(1), truth.flatten()
+        right = row.gather(1, truth.clamp(min=0).expand(9, 1, -1))[:, 0]
+        kept.append((labels, row.amax(1), right, truth, winner))
         units, positions = units + torch.tensor(active), positions + count
-    labels, confidences, rights = (torch.cat(each, 1) for each in (labels, confidences, rights))
-    truth, winner = torch.cat(truths), torch.cat(winners)
-    known, total = truth != NONE, len(truth)
-    assert (report["decisions"], report["labelled"], report["images"]) == (total, int(known.sum()), IMAGES)
+        fixed, broken = ((labels[a] == truth) & (labels[b] != truth) & (truth != NONE) for a, b in ((-1, 0), (0, -1)))
+        images[str(path)] = {"fixed": int(fixed.sum()), "broken": int(broken.sum())}
+    decisions = SimpleNamespace(**{name: torch.cat(each, -1) for name, each in
+                                   zip(("labels", "confidences", "right", "truth", "winner"), zip(*kept, strict=True),
+                                       strict=True)})  # fmt: skip
+    report = json.loads((folder / "analysis_model" / "analysis.json").read_text())
+    return SimpleNamespace(said=done.stdout, report=report, decisions=decisions, images=images,
+                           active=(units / positions).tolist())  # fmt: skip
+
+
+def literal_ious(labels, truth):
+    """Per class the IoU in percent over the pixels with a label; None for a class that is nowhere."""
+    pairs = [(labels == k, truth == k) for k in range(19)]
+    return [100 * float((a & b).sum() / (a | b).sum()) if (a | b).any() else None for a, b in pairs]
+
+
+def test_every_number_is_that_of_a_literal_count_over_the_pixels(analyzed):
+    report, found = dict(analyzed.report), analyzed.decisions
+    known, total = found.truth != NONE, len(found.truth)
     assert 0 < int(known.sum()) < total
-    close = dict(abs=4 / total)  # a pixel whose two best scores are equal up to rounding may fall to either class
-    for m, (name, found) in enumerate(zip(NAMES, report["outputs"], strict=True)):
-        right, was_right = (labels[m] == truth)[known].float(), (labels[0] == truth)[known].float()
-        assert found["name"] == name and found["accuracy"] == pytest.approx(float(right.mean()), **close)
-        assert found["changed"] == pytest.approx(float((labels[m] != labels[0]).double().mean()), **close)
-        assert found["fixed"] == pytest.approx(float((right * (1 - was_right)).double().mean()), **close)
-        assert found["broken"] == pytest.approx(float((was_right * (1 - right)).double().mean()), **close)
-        assert found["mean_confidence"] == pytest.approx(float(confidences[m].mean()), abs=1e-5)
-        assert found["true_probability"] == pytest.approx(float(rights[m][known].mean()), abs=1e-5)
-        inside = [labels[m][known] == k for k in range(19)], [truth[known] == k for k in range(19)]
-        ious = [float((a & b).sum() / (a | b).sum()) for a, b in zip(*inside, strict=True) if (a | b).any()]
-        assert found["mIoU"] == pytest.approx(100 * sum(ious) / len(ious), abs=0.01)
-        if m < 7:
-            assert found["won"] == pytest.approx(float((winner == m).double().mean()), **close)
-    expected = [float(count) / positions for count in units]
-    assert [stage["active_units"] for stage in report["stages"]] == pytest.approx(expected)
-    agreeing = Counter((labels[:7] == labels[-1]).sum(0).tolist())
-    shares = [row["share"] for row in report["agreement"]]
-    assert shares == pytest.approx([agreeing[k] / total for k in range(8)], **close)
-    for place, kind in enumerate(("fixed", "broken")):
-        for entry in report["gallery"][kind]:
-            assert entry[kind] == pytest.approx(images[str(folder / entry["image"])][place], abs=4)
+    slack = 4  # pixels whose two best scores are equal up to rounding may fall to either class
+    ious = [literal_ious(labels[known], found.truth[known]) for labels in found.labels]
+    scores = [statistics.fmean(iou for iou in row if iou is not None) for row in ious]
+    rows = literal_report.output_rows(found.labels, found.confidences, found.right, found.truth, known, found.winner,
+                                      analyzed.active, "mIoU", scores)  # fmt: skip
+    for ours, literal in zip(report["outputs"], rows, strict=True):
+        assert ours["mIoU"] == pytest.approx(literal["mIoU"], abs=0.01)
+    outputs = [{**ours, "mIoU": row["mIoU"]} for ours, row in zip(report.pop("outputs"), rows, strict=True)]
+    literal_report.assert_outputs(outputs, rows, slack)
+    agreement = literal_report.agreement_rows(found.labels, found.truth, known)
+    literal_report.assert_agreement(report.pop("agreement"), agreement, slack)
+    stages = report.pop("stages")
+    assert [stage["name"] for stage in stages] == ["F0", "F1", "F2", "F3"]
+    assert [stage["active_units"] for stage in stages] == pytest.approx(analyzed.active[::2])
+    gains = {name: (first, vote, vote - first) for name, first, vote in zip(CLASSES, ious[0], ious[-1], strict=True)
+             if first is not None and vote is not None}  # fmt: skip
+    told = report.pop("class_gain")
+    assert {row["class"] for row in told} == gains.keys()
+    for row in told:
+        assert (row["out1"], row["vote"], row["gain"]) == pytest.approx(gains[row["class"]], abs=0.2)
+    assert told == sorted(told, key=lambda row: -row["gain"])
+    for name in ("gallery", "pictures", "decision", "palette"):
+        assert report.pop(name)
+    assert report == {"config": str(CONFIGS / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"),
+                      "weights": "model.pth", "framework": "mmseg", "dataset": "CityscapesDataset",
+                      "classes": list(CLASSES), "metric": "mIoU", "images": IMAGES, "decisions": total,
+                      "labelled": int(known.sum()), "bins": 15, "features": FEATURE_SIZE}  # fmt: skip
+
+
+def test_the_gallery_has_the_changes_that_its_label_maps_show(analyzed, folder):
+    out = folder / "analysis_model"
+    for kind in ("fixed", "broken"):
+        entries = analyzed.report["gallery"][kind]
+        expected = sorted((counts[kind] for counts in analyzed.images.values() if counts[kind]), reverse=True)
+        assert [entry[kind] for entry in entries] == pytest.approx(expected, abs=4)
+        for entry in entries:
+            assert {each: entry[each] for each in ("fixed", "broken")} == pytest.approx(
+                analyzed.images[str(folder / entry["image"])], abs=4
+            )
             maps = {name: np.array(Image.open(out / path)) for name, path in entry["label_maps"].items()}
-            assert list(maps) == ["out1", "vote", "truth"] and maps["truth"].shape == (entry["height"], entry["width"])
+            assert list(maps) == ["out1", "vote", "truth"]
+            assert {each.shape for each in maps.values()} == {(entry["height"], entry["width"])}
             first, vote, true = maps.values()
-            changed = {"fixed": (vote == true) & (first != true), "broken": (first == true) & (vote != true)}
-            assert entry[kind] == (changed[kind] & (true != 255)).sum()
-            largest = next(change for change in entry["changes"] if change["kind"] == kind)
-            x, y, x2, y2 = largest["box"]
-            assert largest["pixels"] <= changed[kind][y:y2, x:x2].sum()
-    for picture in ("active_units.png", "reliability.png", "agreement.png", "class_gain.png"):
-        assert (out / picture).stat().st_size > 5000
+            changes = []
+            for each, right, wrong in (("fixed", vote, first), ("broken", first, vote)):
+                changed = (right == true) & (wrong != true) & (true != 255)
+                assert entry[each] == changed.sum()
+                pairs = Counter(zip(first[changed].tolist(), vote[changed].tolist(), strict=True))
+                told = [change for change in entry["changes"] if change["kind"] == each]
+                assert [change["pixels"] for change in told] == [count for _, count in pairs.most_common(8)]
+                for change in told:
+                    before, after = (CLASSES.index(change[key]) for key in ("before", "after"))
+                    y, x = np.nonzero(changed & (first == before) & (vote == after))
+                    assert (change["pixels"], change["box"]) == (len(x), [x.min(), y.min(), x.max() + 1, y.max() + 1])
+                changes += told
+            assert entry["changes"] == changes
+
+
+def test_the_command_prints_the_table_and_draws_the_pictures(analyzed, folder):
+    lines = analyzed.said.splitlines()
+    assert lines[1].startswith("|---") and len(lines) == 2 + 9 + 2
+    pictures = ["active_units.png", "reliability.png", "agreement.png", "class_gain.png"]
+    assert analyzed.report["pictures"] == pictures
+    assert all((folder / "analysis_model" / picture).stat().st_size > 5000 for picture in pictures)
 
 
 def sample(logits, label, truth):

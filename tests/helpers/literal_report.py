@@ -4,6 +4,7 @@ M outputs, P decisions. Independent of ``ffc_dense.diagnosis``.
 """
 
 import math
+from bisect import bisect_left
 from itertools import pairwise
 
 import pytest
@@ -21,13 +22,11 @@ def features(stages):
 
 def reliability(pairs, bins=15):
     """[(count, mean confidence, accuracy)] of (confidence, right) pairs: bin b is (b / bins, (b + 1) / bins]."""
-    found = []
-    for b in range(bins):
-        inside = [(c, r) for c, r in pairs if (b / bins < c <= (b + 1) / bins) or (c == 0 and b == 0)]
-        n = len(inside)
-        mean, accuracy = (math.fsum(values) / n for values in zip(*inside, strict=True)) if n else (None, None)
-        found.append((n, mean, accuracy))
-    return found
+    upper, inside = [(b + 1) / bins for b in range(bins)], [[] for _ in range(bins)]
+    for confidence, right in pairs:
+        inside[bisect_left(upper, confidence)].append((confidence, right))
+    means = [[math.fsum(values) / len(each) for values in zip(*each, strict=True)] or (None, None) for each in inside]
+    return [(len(each), *mean) for each, mean in zip(inside, means, strict=True)]
 
 
 def calibration_error(pairs, bins=15):
