@@ -1,7 +1,8 @@
 # make demo: environment, mini dataset, training and evaluation of stock and FFC models, table and pictures
 # make test: environment, mini dataset, the test suite (PYTEST_ARGS='-m slow' for the long ones)
 # make bench: what FFC costs in time and memory, about 10 minutes (BENCH_ARGS=--quick for a test of the tool)
-.PHONY: help demo test bench lint env
+# make evidence: does FFC help? hundreds of short trainings, hours; see docs/EVIDENCE.md
+.PHONY: help demo test bench evidence lint env
 
 VENV := $(or $(VENV),.venv)
 PYTEST_ARGS ?= -m "not slow"
@@ -9,7 +10,7 @@ PYTEST_ARGS ?= -m "not slow"
 TEST_PROCESSES ?= 2
 
 help:
-	@head -3 Makefile
+	@head -4 Makefile
 
 demo: env
 	"$(VENV)/bin/python" tools/demo.py
@@ -19,6 +20,9 @@ test: env
 
 bench: env
 	"$(VENV)/bin/python" -W ignore -m benchmarks $(BENCH_ARGS)
+
+evidence: env
+	"$(VENV)/bin/python" -W ignore -m evidence $(EVIDENCE_ARGS)
 
 lint: env
 	"$(VENV)/bin/ruff" check .

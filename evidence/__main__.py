@@ -1,9 +1,10 @@
-"""``make evidence``: train every run of the plan that is not done, two at a time, and write docs/EVIDENCE.md's tables.
+"""``make evidence``: train every run of the plan that is not done, two at a time, and write the report.
 
-    python -m evidence [--work-dir DIR] [--only TEXT] [--list]
-    python -m evidence report [--record FILE]     # the tables and pictures alone, from docs/evidence.json
+    python -m evidence [--work-dir DIR] [--only TEXT] [--list] [--merge] [--write-docs]
+    python -m evidence report [--write-docs]   # tables and pictures alone, from the evidence.json beside them
 
-A run that is done is not made again; an interrupted one goes on from its last checkpoint.
+A run that is done is not made again; an interrupted one goes on from its last checkpoint. The report is
+docs/EVIDENCE.md with the tables of these runs, in the work directory, or with ``--write-docs`` in docs.
 """
 
 import argparse
@@ -16,9 +17,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import folders, plan
+from . import folders, plan, record
 from .plan import Run
 
+DOCS, RECORD = folders.ROOT / "docs", "evidence.json"
 PROCESSES = max(1, min(2, len(os.sched_getaffinity(0))))
 
 
@@ -40,21 +42,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work-dir", type=Path, default=folders.ROOT / "work_dirs/evidence")
     parser.add_argument("--only", default="", metavar="TEXT", help="the runs whose name contains it: detection/ffc/")
     parser.add_argument("--list", action="store_true", help="show the runs and which are done, and stop")
-    parser.add_argument("--docs", type=Path, default=folders.ROOT / "docs", help="where the report is written")
-    parser.add_argument("--record", type=Path, help="report: every score in JSON; default: evidence.json in --docs")
+    parser.add_argument("--merge", action="store_true", help="take the runs of docs/evidence.json as done")
+    parser.add_argument("--write-docs", action="store_true", help="write the report into docs, not the work directory")
     args = parser.parse_args(argv)
     work = args.work_dir.resolve()
+    target = DOCS if args.write_docs else work
     if args.command == "report":
-        report.write(report.read_record(args.record or args.docs / report.RECORD), args.docs)
+        report(record.read_record(target / RECORD), target)
         return
     runs = [run for run in plan.PLAN if args.only in run.name]
     if not runs:
         parser.error(f"--only {args.only}: no run of the plan has it in its name, see --list")
+    known = record.read_record(DOCS / RECORD) if args.merge else []
+    jobs = unfinished(work, [run for run in runs if run not in {result.run for result in known}])
     if args.list:
+        missing = {job.run for job in jobs}
         for run in runs:
-            print("     " if folders.scores(work, run) is None else "done ", run.name)
+            print("     " if run in missing else "done ", run.name)
         return
-    jobs = unfinished(work, runs)
     print(f"{len(runs)} runs, {len(jobs)} jobs to do; each run in a folder of {work}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the trainings too, see do()
     work.mkdir(parents=True, exist_ok=True)
@@ -65,9 +70,16 @@ def main(argv: list[str] | None = None) -> None:
             sys.exit(f"evidence: another process works in {work}; wait for it or choose another --work-dir")
         make_data(work)
         do(work, jobs)
-    record = report.collect(work)
-    report.write_record(record, args.docs / report.RECORD)
-    report.write(record, args.docs)
+    results = record.merged(record.collect(work), known)
+    record.write_record(results, target / RECORD)
+    report(results, target)
+
+
+def report(results: list[record.Result], target: Path) -> None:
+    from .report import PAGE, write  # matplotlib, which trainings do not need
+
+    write(results, DOCS / PAGE, target)
+    print(f"report: {target / PAGE}")
 
 
 def unfinished(work: Path, runs: list[Run]) -> list[Job]:

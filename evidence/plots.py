@@ -1,0 +1,109 @@
+"""The pictures of docs/EVIDENCE.md."""
+
+from pathlib import Path
+from statistics import fmean, median
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from .comparisons import Difference, Series, series
+from .plan import ABLATIONS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
+from .record import METRIC, Result
+
+TITLES = {"detection": "Faster R-CNN R18-FPN", "pspnet": "PSPNet R18-d8", "deeplabv3": "DeepLabV3 R18-d8"}
+# Okabe and Ito's colours
+COLOURS = {"stock": "#0072B2", "ffc": "#D55E00", "ln": "#009E73", "ln_relu": "#CC79A7"}
+MARKERS = {"stock": "o", "ffc": "s", "ln": "^", "ln_relu": "D"}
+
+
+def draw(results: list[Result], docs: Path) -> None:
+    """``evidence_main.png``, ``evidence_curves.png``, ``evidence_ablations.png``."""
+    for name, picture in (("main", differences), ("curves", curves), ("ablations", ablations)):
+        figure = picture(results)
+        figure.savefig(docs / f"evidence_{name}.png", dpi=110, metadata={"Software": None})
+        plt.close(figure)
+
+
+def differences(results: list[Result]):
+    """What each classifier gains over the stock one at the longest schedule: each seed, mean and 95 % interval."""
+    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(11, 3.4), layout="constrained")
+    lines = [("ln", "out1", "one LayerNorm"), ("ln_relu", "out1", "LayerNorm + ReLU"), ("ffc", "vote", "FFC, vote"),
+             ("ffc", "mean", "FFC, mean"), ("ffc", "out1", "FFC, Out1"), ("ffc", "out3", "FFC, Out3"),
+             ("ffc", "out7", "FFC, Out7")]  # fmt: skip
+    for panel, task in zip(panels, SCHEDULES, strict=True):
+        longest = SCHEDULES[task][-1]
+        stock = series(results, task, "stock", longest, "out1")
+        rows = [(label, COLOURS[head], series(results, task, head, longest, rule)) for head, rule, label in lines]
+        _forest(panel, [row for row in rows if row[2]], stock)
+        panel.set_title(f"{TITLES[task]}, {longest} iterations", fontsize=10)
+        panel.set_xlabel(f"{METRIC[task]} minus that of the stock classifier")
+    return figure
+
+
+def ablations(results: list[Result]):
+    """What each head gains over the single LayerNorm, at the middle schedule."""
+    figure, panels = plt.subplots(1, len(ABLATIONS), figsize=(11, 6.2), layout="constrained")
+    for panel, task in zip(panels, ABLATIONS, strict=True):
+        if len(SCHEDULES[task]) == 1:
+            continue
+        middle = SCHEDULES[task][-2]
+        norm = series(results, task, "ln", middle, "out1")
+        heads = [head for head in (*MAIN, *PARTS_OF_FFC, *ABLATIONS[task]) if head != "ln"]
+        rows = [(HEADS[head].title, COLOURS.get(head, "#E69F00"), series(results, task, head, middle, "vote"))
+                for head in heads]  # fmt: skip
+        _forest(panel, [row for row in rows if row[2]], norm)
+        panel.set_title(f"{TITLES[task]}, {middle} iterations", fontsize=10)
+        panel.set_xlabel(f"{METRIC[task]} minus that of the single LayerNorm")
+    return figure
+
+
+def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> None:
+    """Each row's differences from ``base``. What is far below the others is told at the edge: it would crush them."""
+    panel.axvline(0, color="black", linewidth=0.8)
+    means = [pair.difference.mean for _, _, values in rows if (pair := Difference.of(values, base).pair)]
+    edge = -4 * median(map(abs, means)) - 1 if means else 0
+    for place, (_, colour, values) in enumerate(rows):
+        pair = Difference.of(values, base).pair
+        if pair is None:
+            continue
+        each = [values[seed] - base[seed] for seed in pair.seeds]
+        if pair.difference.mean < edge:
+            panel.text(0.02, place, f"← {pair.difference.mean:.1f}", color=colour, fontsize=8, va="center",
+                       transform=panel.get_yaxis_transform())  # fmt: skip
+            continue
+        panel.plot(each, [place] * len(each), ".", color=colour, alpha=0.55, markersize=6)
+        panel.plot(pair.difference.mean, place, "D", color=colour, markersize=5)
+        if pair.interval is not None:
+            panel.plot(pair.interval, [place, place], color=colour, linewidth=1.8)
+    panel.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
+    panel.set_ylim(len(rows) - 0.4, -0.6)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def curves(results: list[Result]):
+    """Learning curves: the mean over the seeds, and the lowest and highest of them."""
+    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(11, 3.4), layout="constrained")
+    for panel, task in zip(panels, SCHEDULES, strict=True):
+        longest = SCHEDULES[task][-1]
+        for head in MAIN:
+            found = [result.curve for result in results
+                     if (result.run.task, result.run.head, result.run.iterations) == (task, head, longest)]  # fmt: skip
+            points = sorted({iteration for curve in found for iteration in curve})
+            if not points:
+                continue
+            at = [[curve[point] for curve in found if point in curve] for point in points]
+            label = f"{HEADS[head].title} (n = {len(found)})"
+            panel.plot(points, [fmean(each) for each in at], color=COLOURS[head], marker=MARKERS[head], markersize=4,
+                       label=label)  # fmt: skip
+            panel.fill_between(points, [min(each) for each in at], [max(each) for each in at], color=COLOURS[head],
+                               alpha=0.15, linewidth=0)  # fmt: skip
+        panel.set_title(TITLES[task], fontsize=10)
+        panel.set_xlabel("iteration")
+        panel.set_ylabel(f"{METRIC[task]} on 100 held-out images")
+        panel.grid(alpha=0.3)
+        if panel.lines:
+            panel.legend(fontsize=7, loc="lower right")
+    return figure

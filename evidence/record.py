@@ -1,0 +1,59 @@
+"""Every score of every run in one JSON file, from which the report is made: docs/evidence.json."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffc_dense.saving import write_text_atomically
+
+from . import folders
+from .plan import PLAN, Run
+
+METRIC = {"detection": "AP", "pspnet": "mIoU", "deeplabv3": "mIoU"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: ``scores`` {rule: score}, ``curve`` {iteration: score}, in the task's metric, 0 to 100."""
+
+    run: Run
+    scores: dict[str, float]
+    curve: dict[int, float]
+
+
+def collect(work: Path) -> list[Result]:
+    """The runs of the plan that are done, in its order."""
+    found = []
+    for run in PLAN:
+        done = folders.scores(work, run)
+        if done is not None:
+            scores = {rule: round(metrics[METRIC[run.task]], 3) for rule, metrics in done["scores"].items()}
+            curve = {int(iteration): round(score, 3) for iteration, score in done["curve"].items()}
+            found.append(Result(run, scores, curve))
+    return found
+
+
+def merged(new: list[Result], old: list[Result]) -> list[Result]:
+    """``new``, and those of ``old`` whose runs it does not have."""
+    known = {result.run for result in new}
+    return new + [result for result in old if result.run not in known]
+
+
+def write_record(results: list[Result], file: Path) -> None:
+    """A run on each line."""
+    lines = []
+    for result in sorted(results, key=lambda result: result.run.name):
+        lines.append(json.dumps({**vars(result.run), "scores": result.scores, "curve": result.curve}))
+    write_text_atomically("[\n" + ",\n".join(lines) + "\n]\n", file)
+
+
+def read_record(file: Path) -> list[Result]:
+    """Those of :func:`write_record`; none if there is no such file."""
+    if not file.exists():
+        return []
+    found = []
+    for entry in json.loads(file.read_text()):
+        curve = {int(iteration): score for iteration, score in entry.pop("curve").items()}
+        scores = entry.pop("scores")
+        found.append(Result(Run(**entry), scores, curve))
+    return found

@@ -1,0 +1,158 @@
+"""The evidence's statistics and its report: what was measured, and nothing else, comes out of the record."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from scipy import stats
+
+from evidence import comparisons, record, report, tables
+from evidence.comparisons import Difference, holm, reached, series
+from evidence.plan import HEADS, SCHEDULES, Run
+from evidence.record import Result
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST, MIDDLE = SCHEDULES["detection"][-1], SCHEDULES["detection"][-2]
+
+
+def result(head, seed, scores, iterations=LONGEST, curve=None, task="detection"):
+    return Result(Run(task, head, iterations, seed), scores, curve or {})
+
+
+STOCK = {1: 70.0, 2: 72.0, 3: 71.0}
+FFC = {1: 72.0, 2: 73.5, 3: 73.5}
+RESULTS = [
+    *(result("stock", seed, {"out1": score}, curve={100: 40.0, 200: score}) for seed, score in STOCK.items()),
+    *(result("ffc", seed, {"vote": score, "mean": score + 0.5, "out1": 60.0, "out2": 61.0 + seed},
+             curve={100: 64.0, 200: score}) for seed, score in FFC.items()),
+    result("ln", 1, {"out1": 75.0}),
+]  # fmt: skip
+
+
+def test_a_difference_has_the_interval_of_the_paired_t_test():
+    found = Difference.of(FFC, STOCK)
+    differences = [2.0, 1.5, 2.5]
+    half = stats.t.ppf(0.975, 2) * stats.tstd(differences) / 3**0.5
+    assert found.pair.difference.mean == pytest.approx(2.0)
+    assert found.pair.interval == pytest.approx((2 - half, 2 + half))
+    assert found.counts and found.text(True) == f"**+2.00** [{2 - half:+.2f}, {2 + half:+.2f}]"
+    assert found.text(False).startswith("**+2.00**°")
+
+
+def test_an_interval_with_zero_in_it_does_not_count():
+    found = Difference.of({1: 1.0, 2: 3.0}, {1: 2.0, 2: 1.0})
+    assert not found.counts and found.text(True).startswith("+0.50 [")
+
+
+def test_one_pair_has_no_interval_ties_are_zero_and_no_pair_is_nothing():
+    assert Difference.of({1: 5.0, 2: 4.0}, {1: 3.0}).text(True) == "+2.00 (n = 1)"
+    assert Difference.of({1: 5.0, 2: 4.0}, {1: 5.0, 2: 4.0}).text(True) == "0"
+    assert Difference.of({1: 5.0}, {2: 5.0}).text(True) == "" and not Difference.of({1: 5.0}, {2: 5.0}).counts
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [  # worked by hand: 0.05 / 3, 0.05 / 2, 0.05
+        ([0.01, 0.04, 0.03], [True, False, False]),
+        ([0.01, 0.04, 0.02], [True, True, True]),
+        ([0.02, 0.02, 0.02], [False, False, False]),
+        ([None, 0.05, None], [False, True, False]),
+        ([], []),
+    ],
+)
+def test_holms_correction_compares_the_smallest_first(values, expected):
+    assert holm(values) == expected
+
+
+def test_the_single_output_of_a_head_stands_for_its_vote_and_mean():
+    assert series(RESULTS, "detection", "stock", LONGEST, "vote") == STOCK
+    assert series(RESULTS, "detection", "stock", LONGEST, "out2") == {}
+    assert series(RESULTS, "detection", "ffc", LONGEST, "mean") == {1: 72.5, 2: 74.0, 3: 74.0}
+    assert comparisons.best_single(RESULTS, "detection", "ffc", LONGEST) == "out2"
+
+
+def test_a_level_is_reached_at_the_first_evaluation_that_has_it():
+    curve = {300: 50.0, 100: 10.0, 200: 50.0}
+    assert [reached(curve, level) for level in (5, 50, 50.1)] == [100, 200, None]
+
+
+def row(table, title):
+    return next(line for line in table.splitlines() if line.startswith(f"| {title} |"))
+
+
+def test_the_main_table_has_means_and_paired_differences():
+    table = tables.tables(RESULTS)["main-detection"]
+    assert row(table, "stock classifier") == "| stock classifier | 3 | 71.0 ± 1.0 |  | -5.00 (n = 1) |"
+    assert "| 3 | 73.0 ± 0.9 | **+2.00**" in row(table, "FFC, vote")
+    assert "| 1 | 75.0 | +5.00 (n = 1) |" in row(table, HEADS["ln"].title)
+    assert "ffc_n5" not in table and "nan" not in table
+
+
+def test_runs_that_are_missing_are_no_number():
+    found = tables.tables(RESULTS)
+    assert row(found["ablations-detection"], "FFC") == "| FFC | 0 | no run yet |  |  |"
+    assert found["speed-deeplabv3"] == "no run yet"
+    for name, table in tables.tables([]).items():
+        assert not re.search(r"[-+]?\d+\.\d+ [±\[]", table), name
+
+
+def test_the_speed_table_counts_runs_that_never_get_there():
+    line = row(tables.tables(RESULTS)["speed-detection"], "stock classifier")
+    assert line == "| stock classifier | 3 | 100 | 200 | 200 |"  # 36, 53 and 64 of a final 71
+    late = [result("stock", 1, {"out1": 90.0}, curve={100: 90.0}), result("ffc", 1, {"vote": 1.0}, curve={100: 1.0})]
+    assert row(tables.tables(late)["speed-detection"], "FFC") == "| FFC | 1 | - (1 never) | - (1 never) | - (1 never) |"
+
+
+def test_the_record_read_back_gives_the_same_report(tmp_path):
+    record.write_record(RESULTS, tmp_path / "evidence.json")
+    again = record.read_record(tmp_path / "evidence.json")
+    assert sorted(again, key=lambda r: r.run.name) == sorted(RESULTS, key=lambda r: r.run.name)
+    assert tables.tables(again) == tables.tables(RESULTS)
+    assert record.read_record(tmp_path / "none.json") == []
+
+
+def test_merging_keeps_what_was_measured_anew():
+    old = [result("stock", 1, {"out1": 1.0}), result("stock", 9, {"out1": 2.0})]
+    assert record.merged(RESULTS, old) == [*RESULTS, old[1]]
+
+
+def test_the_page_has_a_place_for_each_table_and_what_stands_around_stays(tmp_path):
+    page = (ROOT / "docs" / report.PAGE).read_text()
+    filled = report.filled(page, dict.fromkeys(tables.tables([]), "TABLE"))
+    assert filled.count("\nTABLE\n") == len(tables.tables([]))
+    assert report.filled(filled, dict.fromkeys(tables.tables([]), "TABLE")) == filled
+    with pytest.raises(ValueError, match=r"wrong is: main-detection"):
+        report.filled(page.replace("evidence: main-detection", "evidence main-detection"), tables.tables([]))
+
+
+def test_the_page_and_pictures_are_those_of_the_record():
+    committed = (ROOT / "docs" / report.PAGE).read_text()
+    assert report.filled(committed, tables.tables(record.read_record(ROOT / "docs/evidence.json"))) == committed
+
+
+def test_pictures_are_drawn_from_any_record(tmp_path):
+    for results in ([], RESULTS):
+        report.write(results, ROOT / "docs" / report.PAGE, tmp_path)
+        for name in ("main", "curves", "ablations"):
+            assert (tmp_path / f"evidence_{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.slow
+def test_make_evidence_trains_scores_and_reports_and_does_nothing_a_second_time(tmp_path):
+    environment = {**os.environ, "EVIDENCE_QUICK": "1"}
+    command = [sys.executable, "-m", "evidence", "--work-dir", str(tmp_path)]
+    first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    assert "8 runs, 16 jobs to do" in first.stdout and (tmp_path / "EVIDENCE.md").exists()
+    entries = json.loads((tmp_path / "evidence.json").read_text())
+    assert len(entries) == 8 and all("selector: stage weights" in entry["scores"] or entry["head"] == "stock"
+                                     for entry in entries)  # fmt: skip
+    second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert second.returncode == 0 and "8 runs, 0 jobs to do" in second.stdout
