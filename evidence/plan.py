@@ -39,7 +39,7 @@ class Head:
 HEADS = {
     "stock": Head("stock classifier", None),
     "ffc": Head("FFC"),
-    "ln": Head("one LayerNorm, stock classifier", Variant(1, classify_input=False, last_relu=False)),
+    "ln": Head("one LayerNorm, stock classifier", Variant(0, normalize_input=True)),
     "ln_relu": Head("LayerNorm + ReLU, stock classifier", Variant(1, classify_input=False)),
     # What normalising does to the optimisation, without normalising
     "stock_lr10": Head("stock, classifier's learning rate x 10", None, classifier_lr=10),

@@ -4,6 +4,7 @@ Shape shorthand as in ``ffc_dense/filtering.py``; S is the number of stages that
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +23,9 @@ class Variant:
         interpolate: 2S - 1 outputs; False: S.
         classify_input: whether the raw feature F_0 is classified. With one filter and False a single LayerNorm and
             ReLU stands before the stock classifier.
-        normalize_input: in the place of F_0 classify LN_1(F_0), the first filter before its ReLU.
-        last_relu: whether the last filter has its ReLU. With one filter and ``classify_input=False``, False is the
-            control: a single LayerNorm before the stock classifier.
+        normalize_input: a LayerNorm of its own comes first, so that F_0 is LN_0(x). With no filter it is the control:
+            a single LayerNorm before the stock classifier.
+        last_relu: whether the last filter has its ReLU.
         residual: F_i = F_{i-1} + ReLU(LN_i(F_{i-1})).
         affine: whether the LayerNorms' weights and biases are trained.
         stage_bias, stage_scale: the shared classifier's logits of each later stage get a bias (K) or a factor (1).
@@ -56,6 +57,8 @@ class VariantFilter(FeatureFilter):
     def __init__(self, num_features: int, variant: Variant, *, device=None, dtype=None):
         super().__init__(num_features, variant.num_filters, device=device, dtype=dtype)
         self.variant = variant
+        if variant.normalize_input:  # LN_0, the last in the list
+            self.append(nn.LayerNorm(num_features, device=device, dtype=dtype))
         if not variant.affine:
             self.requires_grad_(False)
 
@@ -63,13 +66,13 @@ class VariantFilter(FeatureFilter):
         self.check_input(x, dim)
         variant = self.variant
         feature = x.movedim(dim, -1) * variant.input_scale
+        if variant.normalize_input:
+            feature = self[-1](feature)
         stages = [feature]
         feature = within_range(feature.float())
-        for i, norm in enumerate(self):
+        for i, norm in enumerate(islice(self, variant.num_filters)):
             normal = norm(feature)
-            if i == 0 and variant.normalize_input:
-                stages[0] = normal
-            last = i == len(self) - 1
+            last = i == variant.num_filters - 1
             filtered = normal if last and not variant.last_relu else F.relu(normal)
             feature = feature + filtered if variant.residual else filtered
             stages.append(feature)
@@ -95,9 +98,14 @@ class _VariantClassifier:
         return ffc
 
     @property
+    def num_filters(self) -> int:
+        # The base's constructor asks before there is a variant.
+        return self.variant.num_filters if hasattr(self, "variant") else len(self.filters)
+
+    @property
     def num_stages(self) -> int:
-        variant = getattr(self, "variant", Variant(self.num_filters))  # the base's constructor asks too
-        return self.num_filters + 1 if variant.classify_input else self.num_filters
+        left_out = hasattr(self, "variant") and not self.variant.classify_input
+        return self.num_filters + (0 if left_out else 1)
 
     @property
     def num_outputs(self) -> int:

@@ -132,7 +132,7 @@ def test_the_page_has_a_place_for_each_table_and_what_stands_around_stays(tmp_pa
         report.filled(page.replace("evidence: main-detection", "evidence main-detection"), tables.tables([]))
 
 
-def test_the_page_and_pictures_are_those_of_the_record():
+def test_the_page_is_that_of_the_record():
     committed = (ROOT / "docs" / report.PAGE).read_text()
     assert report.filled(committed, tables.tables(record.read_record(ROOT / "docs/evidence.json"))) == committed
 
