@@ -13,6 +13,7 @@ from PIL import Image
 
 pytest.importorskip("detectron2")
 
+import cv2
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
@@ -166,18 +167,41 @@ def tool(folder, *arguments):
     return subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_the_tool_draws_what_it_can_read(folder, tmp_path):
+def write_video(path, images):
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (width, height))
+    for image in images:
+        writer.write(image)
+    writer.release()
+
+
+def read_video(path):
+    reader = cv2.VideoCapture(str(path))
+    count, rate = (reader.get(each) for each in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+    return [reader.read()[1] for _ in range(int(count))], rate
+
+
+def test_the_tool_draws_every_image_and_frame_that_it_can_read(folder, tmp_path):
     (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in" / "clip.avi", [np.full((40, 56, 3), grey, np.uint8) for grey in (60, 120, 180)])
     (tmp_path / "in" / "image.png").write_bytes((folder / "image.png").read_bytes())
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     done = tool(folder, "--config-file", "config.yaml", "--input", tmp_path / "in", "--output", tmp_path / "out",
                 "--opinions", "--confidence-threshold", "0", "--opts", "MODEL.WEIGHTS", "ffc.pth")  # fmt: skip
     assert done.returncode == 1, done.stderr[-2000:]
-    assert "1 of 2 files drawn, 1 skipped" in done.stdout and "skipped" in done.stderr
+    assert "2 of 3 files drawn, 1 skipped" in done.stdout and "skipped" in done.stderr
     assert "broken.jpg" in done.stderr and "Traceback" not in done.stderr
     drawn = np.asarray(Image.open(tmp_path / "out" / "image.png"))
     assert drawn.shape == (571, 800, 3)
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["image.png"]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"image.png", "clip.avi.mp4"}
+    detector = Detector(folder / "config.yaml", folder / "ffc.pth", opinions=True, confidence_threshold=0)
+    given, (frames, rate) = read_video(tmp_path / "in" / "clip.avi")[0], read_video(tmp_path / "out" / "clip.avi.mp4")
+    assert len(frames) == len(given) == 3 and rate == pytest.approx(5)
+    for image, frame in zip(given, frames, strict=True):
+        expected = draw(image, detector(image), detector.metadata)[:570].astype(float)  # a video has even sides
+        assert frame.shape == expected.shape == (570, 800, 3)
+        lost = np.abs(frame - expected).mean()  # by compression
+        assert lost < 0.35 * np.abs(cv2.resize(image, (800, 571))[:570] - expected).mean()
 
 
 def test_the_tool_says_what_is_wrong_in_one_line(folder, tmp_path, capsys):
