@@ -15,7 +15,8 @@ def attach(model: nn.Module, name: str, **ffc_options) -> nn.Module:
     Args:
         model: any module, of torchvision, timm, Hugging Face or your own.
         name: as in ``model.named_modules()``, e.g. ``'roi_heads.box_predictor.cls_score'``.
-        **ffc_options: ``num_filters``, ``interpolate``, ``test_reduce``, ``eps`` of :class:`ffc_dense.FFCLinear`.
+        **ffc_options: ``num_filters``, ``interpolate``, ``test_reduce``, ``eps``, ``normalize_input`` of
+            :class:`ffc_dense.FFCLinear`.
 
     Returns:
         ``model`` itself.

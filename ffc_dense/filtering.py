@@ -85,6 +85,21 @@ class FeatureFilter(nn.ModuleList):
             raise ValueError(f"the FFC input is on {x.device}, the filters are on {self[0].weight.device}: move one")
 
 
+class InputNorm(nn.LayerNorm):
+    """An affine LayerNorm over the C features along any dimension, computed in fp32 at least, in range as the filters.
+
+    Args:
+        num_features: C.
+        eps: LayerNorm's epsilon, at least 1e-5.
+    """
+
+    def forward(self, x: Tensor, dim: int = -1) -> Tensor:
+        """(..., C, ...) with C along ``dim`` -> the same shape and dtype."""
+        feature = within_range(x.movedim(dim, -1).to(torch.promote_types(x.dtype, torch.float32)))
+        weight, bias = self.weight.to(feature.dtype), self.bias.to(feature.dtype)
+        return F.layer_norm(feature, self.normalized_shape, weight, bias, self.eps).to(x.dtype).movedim(-1, dim)
+
+
 def range_scale(feature: Tensor) -> Tensor:
     """What each feature of (..., C) is divided by so that none exceeds HUGE: (..., 1), at least 1."""
     return feature.detach().abs().amax(-1, keepdim=True).div(HUGE).clamp(min=1)

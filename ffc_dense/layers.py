@@ -7,11 +7,12 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from .checks import check_bool, check_dtype, check_integer
-from .filtering import FeatureFilter, interpolate_outputs, mean_feature
+from .filtering import FeatureFilter, InputNorm, interpolate_outputs, mean_feature
 from .ops.dispatch import fast_mean, fast_stage_logits
 from .voting import vote
 
-FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps")
+FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps", "normalize_input")
+FFC_MODULES = ("filters", "input_norm")  # what the stock layer does not have
 
 
 class _FFCClassifier:
@@ -20,6 +21,7 @@ class _FFCClassifier:
     _stock: type[nn.Module]  # the layer that this one extends
     _feature_dim: int  # of the input, counted from the end
     filters: FeatureFilter
+    input_norm: InputNorm | None
     interpolate: bool
 
     @property
@@ -51,7 +53,7 @@ class _FFCClassifier:
     def forward(self, x: Tensor) -> Tensor:
         """Features (..., C) or (..., C, H, W) -> logits with K in the place of C, of the dtype of the stock layer's."""
         if not self.filters:
-            return super().forward(x)
+            return super().forward(x if self.input_norm is None else self._input(x))
         if self.training or self.test_reduce == "mean":
             return self._mean(x)
         outputs = self.outputs(x)
@@ -59,8 +61,17 @@ class _FFCClassifier:
             return vote(outputs, self._feature_dim)[0]
         return outputs[int(self.test_reduce.removeprefix("out")) - 1]
 
-    def _mean(self, x: Tensor) -> Tensor:
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The feature's stages [F_0, ..., F_n], each shaped like ``x``; see :class:`ffc_dense.FeatureFilter`."""
+        return self.filters(self._input(x), self._feature_dim)
+
+    def _input(self, x: Tensor) -> Tensor:
+        """F_0 in the dtype of ``x``: ``x`` itself, or with ``normalize_input`` its normalised version."""
         self._check_input(x)
+        return x if self.input_norm is None else self.input_norm(x, self._feature_dim)
+
+    def _mean(self, x: Tensor) -> Tensor:
+        x = self._input(x)
         mean = fast_mean(x, self.weight, self.bias, self.filters, self.interpolate, self._feature_dim)
         if mean is not None:
             return mean
@@ -69,7 +80,7 @@ class _FFCClassifier:
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
         # F_0 is the input itself: Out1 must be the stock layer's result, so it is classified as it came.
-        self._check_input(x)
+        x = self._input(x)
         outputs = [super().forward(x)]
         later = fast_stage_logits(x, self.weight, self.bias, self.filters, self._feature_dim)
         if later is None:
@@ -89,12 +100,14 @@ class _FFCClassifier:
             )
 
     def init_weights(self) -> None:
-        """Restore the LayerNorms to weight 1 and bias 0.
+        """Restore every LayerNorm to weight 1 and bias 0.
 
         mmengine calls this on the layers of a model after it applied an ``init_cfg`` override such as ``Normal`` to
         the classifier *and all of its children*, and before it loads a ``Pretrained`` checkpoint.
         """
         self.filters.reset_parameters()
+        if self.input_norm is not None:
+            self.input_norm.reset_parameters()
 
     def __prepare_scriptable__(self):
         # torch.jit.script asks every module for this; its own message would name an annotation.
@@ -107,12 +120,14 @@ class _FFCClassifier:
         return (
             f"{super().extra_repr()}, num_filters={self.num_filters}, interpolate={self.interpolate}, "
             f"test_reduce={self.test_reduce!r}"
-        )
+        ) + (", normalize_input=True" if self.input_norm is not None else "")
 
-    def _add_filters(self, num_features, num_filters, interpolate, test_reduce, eps, device, dtype):
+    def _add_filters(self, num_features, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype):
         check_bool("interpolate", interpolate)
+        check_bool("normalize_input", normalize_input)
         self.interpolate = interpolate
         self.filters = FeatureFilter(num_features, num_filters, eps, device=device, dtype=dtype)
+        self.input_norm = InputNorm(num_features, eps, device=device, dtype=dtype) if normalize_input else None
         self.test_reduce = test_reduce
 
     @classmethod
@@ -126,8 +141,10 @@ class _FFCClassifier:
             raise TypeError(f"{cls.__name__}.from_layer: {reason}")
         ffc = cls(num_features, num_outputs, layer.bias is not None, device="meta", **options)
         like = dict(device=layer.weight.device, dtype=layer.weight.dtype)
-        filters = {name: options[name] for name in ("num_filters", "eps") if name in options}
-        ffc.filters = FeatureFilter(num_features, **filters, **like)
+        eps = {"eps": options["eps"]} if "eps" in options else {}
+        ffc.filters = FeatureFilter(num_features, ffc.num_filters, **eps, **like)
+        if ffc.input_norm is not None:
+            ffc.input_norm = InputNorm(num_features, **eps, **like)
         ffc.weight, ffc.bias = layer.weight, layer.bias
         return ffc.train(layer.training)
 
@@ -138,7 +155,8 @@ class FFCLinear(_FFCClassifier, nn.Linear):
     Identical to ``nn.Linear``, except that n filters (LayerNorm + ReLU, 2C parameters each) make n + 1 versions of the
     feature, the one classifier maps each, and the outputs are averaged in training and voted in testing. With
     ``num_filters=0`` it is ``nn.Linear`` to the bit. State-dict keys: those of ``nn.Linear`` plus
-    ``filters.{i}.weight`` and ``filters.{i}.bias``.
+    ``filters.{i}.weight`` and ``filters.{i}.bias``, and with ``normalize_input`` ``input_norm.weight`` and
+    ``input_norm.bias``.
 
     Args:
         in_features: C.
@@ -150,6 +168,8 @@ class FFCLinear(_FFCClassifier, nn.Linear):
         test_reduce: 'vote' (the paper, :func:`ffc_dense.vote`), 'mean' of logits (the authors' released code), or a
             single output, 'out1' ... 'outM' (rows of the paper's Table 1).
         eps: of every LayerNorm, at least 1e-5.
+        normalize_input: an affine LayerNorm of its own comes first, so that F_0 is LN(x). Not in the paper;
+            docs/EVIDENCE.md compares. With ``num_filters=0`` it is a LayerNorm before ``nn.Linear``, the control.
 
     Raises:
         ValueError: an option is out of its range; the message lists what is valid.
@@ -160,10 +180,11 @@ class FFCLinear(_FFCClassifier, nn.Linear):
     _feature_dim = -1
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, num_filters: int = 3,
-                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5, device=None, dtype=None):
+                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5,
+                 normalize_input: bool = False, device=None, dtype=None):
         _check_sizes(in_features=in_features, out_features=out_features, bias=bias, dtype=dtype)
         nn.Linear.__init__(self, in_features, out_features, bias, device=device, dtype=dtype)
-        self._add_filters(in_features, num_filters, interpolate, test_reduce, eps, device, dtype)
+        self._add_filters(in_features, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype)
 
     @classmethod
     def from_layer(cls, linear: nn.Linear, **ffc_options) -> "FFCLinear":
@@ -186,7 +207,7 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
     Args:
         in_channels: C.
         out_channels: K.
-        bias, num_filters, interpolate, test_reduce, eps: as in :class:`FFCLinear`.
+        bias, num_filters, interpolate, test_reduce, eps, normalize_input: as in :class:`FFCLinear`.
     """
 
     _stock = nn.Conv2d
@@ -199,10 +220,11 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
             raise ValueError(f"FFCConv2d expects {shapes} with H, W >= 1, got input of shape {tuple(x.shape)}")
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True, *, num_filters: int = 3,
-                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5, device=None, dtype=None):
+                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5,
+                 normalize_input: bool = False, device=None, dtype=None):
         _check_sizes(in_channels=in_channels, out_channels=out_channels, bias=bias, dtype=dtype)
         nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size=1, bias=bias, device=device, dtype=dtype)
-        self._add_filters(in_channels, num_filters, interpolate, test_reduce, eps, device, dtype)
+        self._add_filters(in_channels, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype)
 
     @classmethod
     def from_layer(cls, conv: nn.Conv2d, **ffc_options) -> "FFCConv2d":

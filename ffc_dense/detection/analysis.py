@@ -74,7 +74,7 @@ class AnalyzedDetector(AllReductions):
     def _add(self, one: dict, boxes: Boxes, features: Tensor) -> None:
         analysis, layer = self.analysis, self.predictor.cls_score
         if analysis.is_ffc:
-            stages, outputs = layer.filters(features), layer.outputs(features)
+            stages, outputs = layer.stages(features), layer.outputs(features)
             with reduced(layer, "mean"):
                 mean = layer(features)
             voted, winner = vote(outputs, -1)

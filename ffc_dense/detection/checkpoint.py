@@ -3,6 +3,7 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from ..layers import FFC_MODULES
 from .safe_loading import SafeLoading
 
 
@@ -39,7 +40,7 @@ class EvalCheckpointer(SafeLoading, DetectionCheckpointer):
     def _load_model(self, checkpoint: Any):
         incompatible = super()._load_model(checkpoint)
         absent = [*incompatible.missing_keys, *(key for key, _, _ in incompatible.incorrect_shapes)]
-        homeless = [key for key in incompatible.unexpected_keys if ".filters." in key]
+        homeless = [key for key in incompatible.unexpected_keys if set(key.split(".")) & set(FFC_MODULES)]
         for keys, fault in ((absent, "it lacks"), (homeless, "the model has no place for")):
             if keys:
                 shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")

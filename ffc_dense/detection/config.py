@@ -16,6 +16,9 @@ def add_ffc_config(cfg: CfgNode) -> None:
     # How the outputs become one at test time: "vote" (the paper), "mean" (the authors' code), or a single
     # output, "out1" ... "out7" (the rows of the paper's Table 1).
     head.FFC.TEST_REDUCE = head.FFC.get("TEST_REDUCE", "vote")
+    # A LayerNorm of its own before the chain, so that F_0 is normalised too. Not in the paper, see docs/EVIDENCE.md.
+    # With NUM_FILTERS 0 it is the control of every comparison, one LayerNorm before the stock classifier.
+    head.FFC.NORMALIZE_INPUT = head.FFC.get("NORMALIZE_INPUT", False)
     # Whether detections carry the class distribution, the votes and the winning output of their box, see
     # FFCFastRCNNOutputLayers.inference. The detections themselves stay the same.
     head.FFC.OPINIONS = head.FFC.get("OPINIONS", False)

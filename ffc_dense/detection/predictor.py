@@ -19,7 +19,7 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
 
     Args:
         input_shape: shape of the box feature, as in the stock class.
-        num_filters, interpolate, test_reduce: see :class:`ffc_dense.FFCLinear`.
+        num_filters, interpolate, test_reduce, normalize_input: see :class:`ffc_dense.FFCLinear`.
         opinions: whether detections carry what the outputs said, see :meth:`inference`. May be set at any time.
             Detections of a cascade do with :class:`FFCCascadeROIHeads`, not with detectron2's ``CascadeROIHeads``.
         **kwargs: those of :class:`FastRCNNOutputLayers`.
@@ -39,12 +39,17 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
         num_filters: int = 3,
         interpolate: bool = True,
         test_reduce: str = "vote",
+        normalize_input: bool = False,
         opinions: bool = False,
         **kwargs,
     ):
         super().__init__(input_shape, **kwargs)
         self.cls_score = FFCLinear.from_layer(
-            self.cls_score, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce
+            self.cls_score,
+            num_filters=num_filters,
+            interpolate=interpolate,
+            test_reduce=test_reduce,
+            normalize_input=normalize_input,
         )
         self.opinions = opinions
 
@@ -118,5 +123,6 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
             "num_filters": ffc.NUM_FILTERS,
             "interpolate": ffc.INTERPOLATE,
             "test_reduce": ffc.TEST_REDUCE,
+            "normalize_input": ffc.NORMALIZE_INPUT,
             "opinions": ffc.OPINIONS,
         }

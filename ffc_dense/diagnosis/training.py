@@ -30,7 +30,7 @@ def training_scalars(layer: FFCLinear | FFCConv2d, x: Tensor, labels: Tensor | N
     x = x.detach().to(layer.weight.dtype)
     found: dict[str, Tensor] = {}
     with torch.autocast(x.device.type, enabled=False):
-        for i, stage in enumerate(layer.filters(x, dim)):
+        for i, stage in enumerate(layer.stages(x)):
             found[f"stage{i}/active_units"] = (stage > 0).sum(dim).double().mean()
         known = None if labels is None else labels != NONE
         if known is not None and bool(known.any()):

@@ -104,8 +104,12 @@ class Head(nn.Module):
 
     def units(self, x: Tensor) -> Tensor:
         """How many units are active of the feature that each output classifies, (M, p, q)."""
-        stages = self.classifier.filters(x, -3) if self.is_ffc else [x]
-        return active_units(stages, -3, self.is_ffc and self.classifier.interpolate)[:, 0]
+        if not isinstance(self.classifier, FFCLinear | FFCConv2d):
+            return active_units([x], -3, False)[:, 0]
+        flat = isinstance(self.classifier, nn.Linear)
+        stages = self.classifier.stages(x.flatten(1) if flat else x)
+        stages = [stage[..., None, None] for stage in stages] if flat else stages
+        return active_units(stages, -3, self.classifier.interpolate)[:, 0]
 
     @property
     def is_ffc(self) -> bool:

@@ -115,6 +115,8 @@ def _variant(head: str, ffc: dict) -> str:
         options.append(f"num_filters={ffc['NUM_FILTERS']}")
     if not ffc.get("INTERPOLATE", True):
         options.append("interpolate=False")
+    if ffc.get("NORMALIZE_INPUT", False):
+        options.append("normalize_input=True")
     return " ".join(["FFC", *options])
 
 

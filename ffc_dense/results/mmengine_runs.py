@@ -14,7 +14,7 @@ from pathlib import Path
 from .files import read_dumped_config, read_json, read_json_lines
 from .run import STOCK, Evaluation, Run
 
-FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps", "vote_at")
+FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps", "normalize_input", "vote_at")
 INCIDENTAL = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")  # of the data loader
 COMPARED = ("model", "train_dataloader", "optim_wrapper", "param_scheduler")  # mixed precision is optim_wrapper.type
 GUESSED = "no vis_data/config.py of the training: seed and settings are those of the last command in the folder"

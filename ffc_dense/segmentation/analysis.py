@@ -71,7 +71,7 @@ class AnalysisTestLoop(AllReductionsTestLoop):
         if not self.analysis.is_ffc:
             self.analysis.activity.update(active_units([args[0]], -3, False))
         elif layer.test_reduce == "out1":  # the same feature comes under every reduction
-            self.analysis.activity.update(active_units(layer.filters(args[0], -3), -3, layer.interpolate))
+            self.analysis.activity.update(active_units(layer.stages(args[0]), -3, layer.interpolate))
 
     def _note(self, name: str, data_samples: list[SegDataSample]) -> None:
         """Take what was predicted under one reduction; Out1 comes first."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..layers import FFC_MODULES
 from ..safe_files import check_digest, split_sha256
 from .mmengine_files import read_checkpoint
 
@@ -46,7 +47,8 @@ def load_for_evaluation(model: nn.Module, path: str | Path) -> None:
         f"{key} is {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the model"
         for key, value in own.items() if key in state and state[key].shape != value.shape
     ]  # fmt: skip
-    faults += [f"{key} has no place in the model" for key in state if ".filters." in key and key not in own]
+    ours = [key for key in state if set(key.split(".")) & set(FFC_MODULES)]
+    faults += [f"{key} has no place in the model" for key in ours if key not in own]
     if faults:
         shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
         raise RuntimeError(

@@ -73,7 +73,7 @@ class FFCDecodeHead:
     is comparable already. ``test_reduce='mean'`` and single outputs pass on logits, as the stock head does.
 
     Args:
-        num_filters, interpolate, test_reduce, eps: see :class:`ffc_dense.FFCLinear`.
+        num_filters, interpolate, test_reduce, eps, normalize_input: see :class:`ffc_dense.FFCLinear`.
         vote_at: 'prediction' votes at (H, W), a strip of rows at a time. 'feature' votes at (h, w) and upsamples the
             winners: less work, other label maps near boundaries.
         **kwargs: those of the mmseg head.
@@ -89,13 +89,19 @@ class FFCDecodeHead:
         interpolate: bool = True,
         test_reduce: str = "vote",
         eps: float = 1e-5,
+        normalize_input: bool = False,
         vote_at: str = "prediction",
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self.vote_at = vote_at
         self.conv_seg = FFCConv2d.from_layer(
-            self.conv_seg, num_filters=num_filters, interpolate=interpolate, test_reduce=test_reduce, eps=eps
+            self.conv_seg,
+            num_filters=num_filters,
+            interpolate=interpolate,
+            test_reduce=test_reduce,
+            eps=eps,
+            normalize_input=normalize_input,
         )
 
     @property
@@ -125,16 +131,19 @@ class FFCDecodeHead:
         """As in the stock head, which starts a seeded model with the same numbers; the filters start at 1 and 0.
 
         mmengine applies an ``init_cfg`` override such as ``Normal`` on ``conv_seg`` to all of its children; the
-        filters are shielded from it. Those that a checkpoint (``Pretrained``) brings are kept.
+        LayerNorms are shielded from it. Those that a checkpoint (``Pretrained``) brings are kept.
         """
-        filters = self.conv_seg.filters
+        layer = self.conv_seg
+        shielded = [module for module in (layer.filters, layer.input_norm) if module is not None]
         if not self.is_init:
-            filters.reset_parameters()
-        filters.apply = lambda initialize: filters
+            layer.init_weights()
+        for module in shielded:
+            module.apply = lambda initialize, module=module: module
         try:
             super().init_weights()
         finally:
-            del filters.apply
+            for module in shielded:
+                del module.apply
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, K, h, w) logits; while ``predict`` runs, (M * N, K, h, w): every output."""
