@@ -4,7 +4,6 @@ Shape shorthand: M outputs, R boxes, K + 1 classes, the background last. Every f
 scores (R, K + 1) in [0, 1]; detectron2's NMS takes those of the foreground classes.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -84,7 +83,3 @@ def rules(num_outputs: int, every: bool) -> dict:
     names = RULES if every else ("vote", "mean")
     singles = {f"out{i + 1}": single(i + 1) for i in range(num_outputs)}
     return {**{name: RULES[name] for name in names}, **singles}
-
-
-def non_finite(scores: Tensor) -> bool:
-    return not bool(torch.isfinite(scores).all())
