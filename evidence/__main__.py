@@ -17,10 +17,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ffc_dense.commands import reporting
+from ffc_dense.errors import UserError
+
 from . import folders, plan, record
 from .plan import Run
 
 DOCS, RECORD = folders.ROOT / "docs", "evidence.json"
+NAME = "evidence_quick" if plan.QUICK else "evidence"  # they have other data
 PROCESSES = max(1, min(2, len(os.sched_getaffinity(0))))
 
 
@@ -32,19 +36,30 @@ class Job:
     module: str
 
     @property
+    def selects(self) -> bool:
+        return self.module.endswith("select_outputs")
+
+    @property
     def name(self) -> str:
-        return self.run.name + (", selectors" if self.module.endswith("select_outputs") else "")
+        return self.run.name + (", selectors" if self.selects else "")
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__.splitlines()[0])
     parser.add_argument("command", nargs="?", choices=("run", "report"), default="run")
-    parser.add_argument("--work-dir", type=Path, default=folders.ROOT / "work_dirs/evidence")
+    parser.add_argument("--work-dir", type=Path, default=folders.ROOT / "work_dirs" / NAME)
     parser.add_argument("--only", default="", metavar="TEXT", help="the runs whose name contains it: detection/ffc/")
     parser.add_argument("--list", action="store_true", help="show the runs and which are done, and stop")
     parser.add_argument("--merge", action="store_true", help="take the runs of docs/evidence.json as done")
     parser.add_argument("--write-docs", action="store_true", help="write the report into docs, not the work directory")
     args = parser.parse_args(argv)
+    if plan.QUICK and (args.write_docs or args.merge):
+        parser.error("EVIDENCE_QUICK=1 measures nothing: no --write-docs, no --merge")
+    with reporting("evidence", debug=False):
+        execute(args, parser)
+
+
+def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     work = args.work_dir.resolve()
     target = DOCS if args.write_docs else work
     if args.command == "report":
@@ -67,10 +82,12 @@ def main(argv: list[str] | None = None) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"evidence: another process works in {work}; wait for it or choose another --work-dir")
+            raise UserError(f"another process works in {work}; wait for it or choose another --work-dir") from None
         make_data(work)
         do(work, jobs)
     results = record.merged(record.collect(work), known)
+    if (target / RECORD).exists() and args.write_docs:
+        record.refuse_loss(results, target / RECORD)
     record.write_record(results, target / RECORD)
     report(results, target)
 
@@ -101,28 +118,40 @@ def make_data(work: Path) -> None:
 
 
 def do(work: Path, waiting: list[Job]) -> None:
-    """Two processes side by side, one thread each."""
+    """Two processes side by side, one thread each. What fails does not stop the others; it is told at the end."""
     running: dict[Job, subprocess.Popen] = {}
+    failed: list[Job] = []
     done, total, begin = 0, len(waiting), time.time()
     try:
         while waiting or running:
-            while waiting and len(running) < PROCESSES:
-                job = waiting.pop(0)
+            while len(running) < PROCESSES and (job := next_job(work, waiting)):
+                waiting.remove(job)
                 running[job] = start(work, job)
             time.sleep(0.5)
             for job, process in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[job]
-                if process.returncode:
-                    sys.exit(f"{job.name} failed with exit code {process.returncode}, see {log(work, job)}")
                 done += 1
                 left = (time.time() - begin) / done * (total - done) / 60
                 print(f"  {done}/{total} {job.name} (about {left:.0f} min left)", flush=True)
+                if process.returncode:
+                    failed.append(job)
+                    print(f"  failed with exit code {process.returncode}, see {log(work, job)}", flush=True)
+                    for lost in [other for other in waiting if other.run == job.run]:  # its selectors
+                        waiting.remove(lost)
+                        done += 1
     finally:
         for process in running.values():
             process.terminate()
             process.wait()
+    if failed:
+        raise UserError(f"{len(failed)} jobs failed: {', '.join(job.name for job in failed)}")
+
+
+def next_job(work: Path, waiting: list[Job]) -> Job | None:
+    """The first one that can start: selectors are fitted when their run is done."""
+    return next((job for job in waiting if not job.selects or folders.scores(work, job.run) is not None), None)
 
 
 def log(work: Path, job: Job) -> Path:
@@ -131,7 +160,8 @@ def log(work: Path, job: Job) -> Path:
 
 def start(work: Path, job: Job) -> subprocess.Popen:
     run = job.run
-    folders.folder(work, run).mkdir(parents=True, exist_ok=True)
+    if not job.selects:
+        folders.start_over_if_changed(work, run)
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
     with open(log(work, job), "ab") as file:
         arguments = [str(work), run.task, run.head, str(run.iterations), str(run.seed)]

@@ -6,7 +6,6 @@ hold 0; Holm's correction says which of the differences of one column still coun
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import fmean
 
 from ffc_dense.results.statistics import Paired, Summary, paired
 
@@ -14,6 +13,7 @@ from .record import Result
 
 Series = dict[int, float]
 LEVEL = 0.05
+MINIMUM = 3
 
 
 def series(results: Iterable[Result], task: str, head: str, iterations: int, rule: str) -> Series:
@@ -48,18 +48,21 @@ class Difference:
 
     @property
     def counts(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.pair is not None and self.pair.interval is not None and not (
-            self.pair.interval[0] <= 0 <= self.pair.interval[1]
-        )  # fmt: skip
+        """Whether the interval leaves 0 out, to the two decimals shown; never with fewer than MINIMUM pairs."""
+        if self.pair is None or self.pair.interval is None or self.pair.difference.n < MINIMUM:
+            return False
+        low, high = (round(end, 2) for end in self.pair.interval)
+        return not low <= 0 <= high
 
     def text(self, after_holm: bool) -> str:
         """'**+1.4** [+0.9, +1.9]': bold where it counts, with ° where it does not count after Holm's correction."""
         if self.pair is None:
             return ""
-        mean = f"{self.pair.difference.mean:+.2f}"
-        if self.pair.interval is None:
-            return f"{mean} (n = {self.pair.difference.n})" if any_difference(self.pair) else "0"
+        mean, n = f"{self.pair.difference.mean:+.2f}", self.pair.difference.n
+        if not any_difference(self.pair):
+            return "0"
+        if self.pair.interval is None or n < MINIMUM:
+            return f"{mean} (n = {n})"
         low, high = self.pair.interval
         mean = f"**{mean}**{'' if after_holm else '°'}" if self.counts else mean
         return f"{mean} [{low:+.2f}, {high:+.2f}]"
@@ -83,20 +86,14 @@ def holm(values: list[float | None]) -> list[bool]:
     return found
 
 
-def column(differences: list[Difference]) -> list[str]:
-    """The texts of a table's column."""
-    kept = holm([each.pair.t_p if each.pair else None for each in differences])
-    return [each.text(after) for each, after in zip(differences, kept, strict=True)]
+def column(differences: list[Difference], takes_part: list[bool]) -> list[str]:
+    """The texts of a table's column; those that take part in it are corrected together."""
+    kept = holm([each.pair.t_p if part and each.pair else None
+                 for each, part in zip(differences, takes_part, strict=True)])  # fmt: skip
+    pairs = zip(differences, kept, takes_part, strict=True)
+    return [each.text(after or not part) for each, after, part in pairs]
 
 
 def reached(curve: dict[int, float], level: float) -> int | None:
     """The first iteration of a learning curve with a score of at least ``level``."""
     return next((iteration for iteration, score in sorted(curve.items()) if score >= level), None)
-
-
-def best_single(results: list[Result], task: str, head: str, iterations: int) -> str:
-    """The output, 'out1' ..., with the highest mean over the seeds: chosen with the scores known."""
-    rules = {rule for result in results for rule in result.scores if rule.startswith("out")}
-    means = {rule: fmean(found.values()) for rule in sorted(rules)
-             if (found := series(results, task, head, iterations, rule))}  # fmt: skip
-    return max(means, key=means.get, default="out1")

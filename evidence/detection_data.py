@@ -20,8 +20,7 @@ def register(work: Path) -> None:
         ids = {image["id"] for image in part}
         annotations = [entry for entry in whole["annotations"] if entry["image_id"] in ids]
         file = data(work) / f"instances_{name}.json"
-        if not file.exists():
-            write_json(file, {**whole, "images": part, "annotations": annotations})
+        write_json(file, {**whole, "images": part, "annotations": annotations})
         _register(name, file, root / "val2017")
 
 

@@ -2,12 +2,14 @@
 
 ``WORK/data``: the datasets. ``WORK/TASK/HEAD/ITERATIONS/seedN``: a run, with its framework's own files and
 
+* ``key.txt``: the settings that it was begun with, :attr:`.plan.Run.key`; with others it starts over;
 * ``curve.json``: {iteration: score on the held-out images of the learning curve};
-* ``dump.pt``: what ``train_*.py`` kept of the test images, see there;
+* ``dump.pt``: what ``train_*.py`` kept of the test and the held-out images, see there;
 * ``scores.json``: the last one, which says that the run is done.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 from ffc_dense.saving import write_text_atomically
@@ -26,10 +28,27 @@ def data(work: Path) -> Path:
 
 
 def scores(work: Path, run: Run) -> dict | None:
-    """The run's ``scores.json``; None if it is not done."""
+    """The run's ``scores.json``; None if it is not done, or was done with other settings."""
     file = folder(work, run) / "scores.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    found = json.loads(file.read_text()) if file.exists() else None
+    return found if found is not None and found["key"] == run.key else None
+
+
+def start_over_if_changed(work: Path, run: Run) -> None:
+    """Empty the folder of a run that was begun with other settings; note the present ones."""
+    here = folder(work, run)
+    note = here / "key.txt"
+    if here.exists() and (not note.exists() or note.read_text() != run.key):
+        shutil.rmtree(here)
+    here.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(run.key, note)
 
 
 def write_json(path: Path, value: dict) -> None:
     write_text_atomically(json.dumps(value, indent=1) + "\n", path)
+
+
+def whole_curve(run_folder: Path, points: int) -> dict[str, float]:
+    """The run's learning curve; none if an interruption cost it a point: a later one would be taken for it."""
+    curve = json.loads((run_folder / "curve.json").read_text())
+    return curve if len(curve) == points else {}

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ffc_dense.errors import UserError
 from ffc_dense.saving import write_text_atomically
 
 from . import folders
@@ -39,21 +40,35 @@ def merged(new: list[Result], old: list[Result]) -> list[Result]:
     return new + [result for result in old if result.run not in known]
 
 
+def refuse_loss(new: list[Result], file: Path) -> None:
+    """Raise a :class:`UserError` if ``file`` has results of the plan that ``new`` has not."""
+    lost = {result.run for result in read_record(file)} - {result.run for result in new}
+    if lost:
+        names = ", ".join(sorted(run.name for run in lost)[:3])
+        raise UserError(f"{file.name} has {len(lost)} runs that would be lost ({names} ...): --merge keeps them")
+
+
 def write_record(results: list[Result], file: Path) -> None:
     """A run on each line."""
     lines = []
     for result in sorted(results, key=lambda result: result.run.name):
-        lines.append(json.dumps({**vars(result.run), "scores": result.scores, "curve": result.curve}))
+        entry = {**vars(result.run), "key": result.run.key, "scores": result.scores, "curve": result.curve}
+        lines.append(json.dumps(entry))
     write_text_atomically("[\n" + ",\n".join(lines) + "\n]\n", file)
 
 
 def read_record(file: Path) -> list[Result]:
-    """Those of :func:`write_record`; none if there is no such file."""
+    """Those of :func:`write_record` that belong to the plan and were made with its present settings.
+
+    Raises:
+        UserError: there is no such file.
+    """
     if not file.exists():
-        return []
+        raise UserError(f"{file} does not exist: `python -m evidence` writes it when its runs are done")
     found = []
     for entry in json.loads(file.read_text()):
-        curve = {int(iteration): score for iteration, score in entry.pop("curve").items()}
-        scores = entry.pop("scores")
-        found.append(Result(Run(**entry), scores, curve))
+        curve = {int(iteration): score for iteration, score in entry["curve"].items()}
+        run = Run(*(entry[name] for name in ("task", "head", "iterations", "seed")))
+        if run in PLAN and entry["key"] == run.key:
+            found.append(Result(run, entry["scores"], curve))
     return found

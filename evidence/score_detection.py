@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ffc_dense.filtering import interpolate_outputs
 
-from .box_scores import rules
+from .box_scores import RULES, rules, single
 from .detection_data import register
 from .plan import HEADS, Run
+from .selectors import CHOSEN, EVERY_SCORE
 
 SCORE_THRESHOLD, NMS_THRESHOLD, PER_IMAGE = 0.05, 0.5, 100  # detectron2's defaults
 
@@ -33,14 +34,16 @@ def outputs_of(entry: dict, run: Run) -> Tensor:
     return torch.stack(interpolate_outputs(stages) if interpolates else stages)
 
 
-def average_precision(part: list[dict], probabilities: list[Tensor], dataset: str) -> dict[str, float]:
+def average_precision(
+    part: list[dict], probabilities: list[Tensor], dataset: str, threshold: float = SCORE_THRESHOLD
+) -> dict[str, float]:
     """{'AP', 'AP50', 'AP75'} of the boxes of ``part`` with the given (R, K + 1) for each image."""
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = COCOEvaluator(dataset, ("bbox",), distributed=False)
         evaluator.reset()
         for entry, scores in zip(part, probabilities, strict=True):
             instances, _ = fast_rcnn_inference(
-                [entry["boxes"]], [scores], [entry["size"]], SCORE_THRESHOLD, NMS_THRESHOLD, PER_IMAGE
+                [entry["boxes"]], [scores], [entry["size"]], threshold, NMS_THRESHOLD, PER_IMAGE
             )
             evaluator.process([{"image_id": entry["image_id"]}], [{"instances": instances[0]}])
         found = evaluator.evaluate()["bbox"]
@@ -58,22 +61,37 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
     return found
 
 
-def score_selected(work: Path, parts: dict[str, list[dict]], answer: Callable) -> dict[str, dict[str, float]]:
-    """The scores of the selectors; ``answer`` gives their log-probabilities from the labels of the proposals."""
+def score_selected(work: Path, run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
+    """What :func:`score` does not give: selectors, and every rule without a threshold on the scores.
+
+    Args:
+        answer: gives the selectors' log-probabilities from the labels of the proposals.
+    """
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     register(work)
     labels = {name: _labels(part, f"evidence_{name}") for name, part in parts.items()}
-    part = parts["test"]
-    return {
-        name: average_precision(part, [log_probability.exp() for log_probability in per_image], "evidence_test")
-        for name, per_image in answer(labels).items()
-    }
+    test, heldout = parts["test"], parts["heldout"]
+    probabilities = {name: [each.exp() for each in per_image] for name, per_image in answer(labels).items()}
+    found = {name: average_precision(test, per_image, "evidence_test") for name, per_image in probabilities.items()}
+    outputs = [outputs_of(entry, run) for entry in test]
+    if len(outputs[0]) > 1:
+        known = [outputs_of(entry, run) for entry in heldout]
+        singles = {f"out{i + 1}": single(i + 1) for i in range(len(outputs[0]))}
+        scores = {name: average_precision(heldout, [rule(each) for each in known], "evidence_heldout")["AP"]
+                  for name, rule in singles.items()}  # fmt: skip
+        chosen = singles[max(scores, key=scores.get)]
+        found[CHOSEN] = average_precision(test, [chosen(each) for each in outputs], "evidence_test")
+        # A rule that scales scores moves boxes across the threshold; without one, the order alone counts.
+        probabilities |= {name: [rule(each) for each in outputs] for name, rule in RULES.items()}
+        for name, per_image in probabilities.items():
+            found[name + EVERY_SCORE] = average_precision(test, per_image, "evidence_test", threshold=0.0)
+    return found
 
 
 def _labels(part: list[dict], dataset: str) -> list[Tensor]:
     """(R,) of each image: the class that is right for a proposal, K for the background.
 
-    It is the class of the object that the box which the proposal gives for this class overlaps most, by half at least.
+    It is the class of the object that the box which the proposal gives for this class overlaps most, by more than half.
     """
     objects = {entry["image_id"]: entry["annotations"] for entry in DatasetCatalog.get(dataset)}
     background = len(MetadataCatalog.get(dataset).thing_classes)

@@ -18,6 +18,7 @@ from ffc_dense.segmentation.upsampled_vote import vote_once
 from ffc_dense.voting import elect
 
 from .plan import HEADS, Run
+from .selectors import CHOSEN
 
 Labels = dict[str, Tensor]  # {reduction: (H, W)}
 
@@ -76,8 +77,12 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
     return mean_iou(parts["test"], lambda entry: labels_of(entry, run))
 
 
-def score_selected(work: Path, parts: dict[str, list[dict]], answer: Callable) -> dict[str, dict[str, float]]:
-    """The scores of the selectors; ``answer`` gives their log-probabilities from the labels of the feature's pixels."""
+def score_selected(work: Path, run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
+    """What :func:`score` does not give: the selectors.
+
+    Args:
+        answer: gives their log-probabilities from the labels of the feature's pixels.
+    """
     labels = {name: [_at_feature_size(entry) for entry in part] for name, part in parts.items()}
     answers = answer(labels)
     place = {id(entry): index for index, entry in enumerate(parts["test"])}
@@ -90,7 +95,12 @@ def score_selected(work: Path, parts: dict[str, list[dict]], answer: Callable) -
             found[name] = upsampled(logits, size)[0].argmax(0)
         return found
 
-    return mean_iou(parts["test"], labels_of_selectors)
+    found = mean_iou(parts["test"], labels_of_selectors)
+    if len(parts["test"][0]["logits"]) > 1:
+        test, heldout = (mean_iou(parts[name], lambda entry: labels_of(entry, run)) for name in ("test", "heldout"))
+        singles = {name: scores["mIoU"] for name, scores in heldout.items() if name.startswith("out")}
+        found[CHOSEN] = test[max(singles, key=singles.get)]
+    return found
 
 
 def _at_feature_size(entry: dict) -> Tensor:

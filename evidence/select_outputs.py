@@ -59,10 +59,9 @@ def main(work: Path, run: Run) -> None:
         from .score_detection import score_selected
     else:
         from .score_segmentation import score_selected
-    found = score_selected(work, parts, lambda labels: answers(parts, labels, run))
+    found = score_selected(work, run, parts, lambda labels: answers(parts, labels, run))
     record = json.loads((out / "scores.json").read_text())
-    kept = {name: value for name, value in record["scores"].items() if not name.startswith(("selector: ", "oracle: "))}
-    write_json(out / "scores.json", {**record, "scores": {**kept, **found}})
+    write_json(out / "scores.json", {**record, "scores": {**record["scores"], **found}})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ffc_dense.filtering import stage_weights
 
+CHOSEN = "selector: the output that is best on held-out images"
+EVERY_SCORE = ", every score"  # of a rule in detection: boxes of any score take part, not those of at least 0.05 alone
 STEPS = 100  # of L-BFGS; all fits end earlier
 PENALTY = 1e-3  # on the squared distance from the start, which is FFC's mean: few samples leave it there
 

@@ -2,7 +2,8 @@
 
     python -m evidence.train_detection WORK detection HEAD ITERATIONS SEED
 
-``dump.pt`` is a list with, for each image: ``image_id``, ``size`` (h, w), ``boxes`` (R, 4K) decoded, ``logits``
+``dump.pt`` is {"test": images, "heldout": images}. Of each image: ``image_id``, ``size`` (h, w), ``boxes`` (R, 4K)
+decoded, ``logits``
 (S, R, K + 1) of the stages, ``active`` and ``deviation`` (S, R), the share of units above zero and their standard
 deviation. Shape shorthand: R proposals, K classes, S stages.
 """
@@ -28,7 +29,7 @@ from ffc_dense.random_state import kept_random_state
 
 from . import detection_model  # noqa: F401 (registers)
 from .detection_data import register
-from .folders import ROOT, folder, write_json
+from .folders import ROOT, folder, whole_curve, write_json
 from .plan import HEADS, Head, Run
 from .score_detection import score
 from .variants import VariantFilter
@@ -148,10 +149,10 @@ def main(work: Path, run: Run) -> None:
     if run.is_main:
         torch.save(parts, out / "dump.pt")
     results = score(parts, run)
-    curve = json.loads((out / "curve.json").read_text()) if run.is_main else {}
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    write_json(out / "scores.json", {"scores": results, "curve": curve, "parameters": parameters})
-    for file in out.glob("model_*.pth"):
+    curve = whole_curve(out, CURVE_POINTS) if run.is_main else {}
+    write_json(out / "scores.json", {"key": run.key, "scores": results, "curve": curve, "parameters": parameters})
+    for file in (*out.glob("model_*.pth"), out / "last_checkpoint"):
         file.unlink()  # 10 MB each, and the logits are kept
 
 

@@ -2,8 +2,9 @@
 
     python -m evidence.train_segmentation WORK TASK HEAD ITERATIONS SEED
 
-``dump.pt`` is a list with, for each image: ``label`` (H, W) uint8, ``logits`` (S, K, h, w) of the stages, ``active``
-and ``deviation`` (S, h, w), the share of units above zero and their standard deviation. Shape shorthand: S stages, K
+``dump.pt`` is {"test": images, "heldout": images}. Of each image: ``label`` (H, W) uint8, ``logits`` (S, K, h, w) of
+the stages, ``active`` and ``deviation`` (S, h, w), the share of units above zero and their standard deviation. Shape
+shorthand: S stages, K
 classes, (h, w) the feature's size, (H, W) the image's.
 """
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 import ffc_dense.segmentation  # noqa: F401 (registers)
 
 from . import segmentation_model  # noqa: F401 (registers)
-from .folders import ROOT, data, folder, write_json
+from .folders import ROOT, data, folder, whole_curve, write_json
 from .plan import HEADS, HELD_OUT_IMAGES, TEST_IMAGES, Run
 from .score_segmentation import score
 
@@ -118,10 +119,10 @@ def main(work: Path, run: Run) -> None:
     if run.is_main:
         torch.save(parts, out / "dump.pt")
     results = score(parts, run)
-    curve = json.loads((out / "curve.json").read_text()) if run.is_main else {}
     parameters = sum(parameter.numel() for parameter in runner.model.parameters() if parameter.requires_grad)
-    write_json(out / "scores.json", {"scores": results, "curve": curve, "parameters": parameters})
-    for file in out.glob("iter_*.pth"):
+    curve = whole_curve(out, CURVE_POINTS) if run.is_main else {}
+    write_json(out / "scores.json", {"key": run.key, "scores": results, "curve": curve, "parameters": parameters})
+    for file in (*out.glob("iter_*.pth"), out / "last_checkpoint"):
         file.unlink()  # the logits are kept
 
 

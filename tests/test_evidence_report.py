@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ pytest.importorskip("matplotlib")
 
 from scipy import stats
 
-from evidence import comparisons, record, report, tables
+from evidence import __main__ as command_line
+from evidence import folders, plan, record, report, tables
 from evidence.comparisons import Difference, holm, reached, series
 from evidence.plan import HEADS, SCHEDULES, Run
 from evidence.record import Result
+from ffc_dense.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST, MIDDLE = SCHEDULES["detection"][-1], SCHEDULES["detection"][-2]
@@ -47,8 +50,15 @@ def test_a_difference_has_the_interval_of_the_paired_t_test():
 
 
 def test_an_interval_with_zero_in_it_does_not_count():
-    found = Difference.of({1: 1.0, 2: 3.0}, {1: 2.0, 2: 1.0})
-    assert not found.counts and found.text(True).startswith("+0.50 [")
+    found = Difference.of({1: 1.0, 2: 3.0, 3: 0.0}, {1: 2.0, 2: 1.0, 3: 0.5})
+    assert not found.counts and found.text(True).startswith("+0.17 [")
+    nearly = Difference.of({1: 0.1, 2: 0.1004, 3: 0.1}, {1: 0.0997, 2: 0.1, 3: 0.0997})
+    assert nearly.pair.interval[0] > 0 and not nearly.counts  # [+0.00, +0.00] as it is shown
+
+
+def test_two_pairs_are_no_evidence():
+    found = Difference.of({1: 3.0, 2: 3.1}, {1: 1.0, 2: 1.0})
+    assert found.pair.interval[0] > 0 and not found.counts and found.text(True) == "+2.05 (n = 2)"
 
 
 def test_one_pair_has_no_interval_ties_are_zero_and_no_pair_is_nothing():
@@ -75,7 +85,6 @@ def test_the_single_output_of_a_head_stands_for_its_vote_and_mean():
     assert series(RESULTS, "detection", "stock", LONGEST, "vote") == STOCK
     assert series(RESULTS, "detection", "stock", LONGEST, "out2") == {}
     assert series(RESULTS, "detection", "ffc", LONGEST, "mean") == {1: 72.5, 2: 74.0, 3: 74.0}
-    assert comparisons.best_single(RESULTS, "detection", "ffc", LONGEST) == "out2"
 
 
 def test_a_level_is_reached_at_the_first_evaluation_that_has_it():
@@ -97,7 +106,7 @@ def test_the_main_table_has_means_and_paired_differences():
 
 def test_runs_that_are_missing_are_no_number():
     found = tables.tables(RESULTS)
-    assert row(found["ablations-detection"], "FFC") == "| FFC | 0 | no run yet |  |  |"
+    assert found["ablations-detection"].startswith("no run yet") and found["main-deeplabv3"] == "no run yet"
     assert found["speed-deeplabv3"] == "no run yet"
     for name, table in tables.tables([]).items():
         assert not re.search(r"[-+]?\d+\.\d+ [±\[]", table), name
@@ -115,7 +124,67 @@ def test_the_record_read_back_gives_the_same_report(tmp_path):
     again = record.read_record(tmp_path / "evidence.json")
     assert sorted(again, key=lambda r: r.run.name) == sorted(RESULTS, key=lambda r: r.run.name)
     assert tables.tables(again) == tables.tables(RESULTS)
-    assert record.read_record(tmp_path / "none.json") == []
+    with pytest.raises(UserError, match=r"none\.json does not exist: `python -m evidence` writes it"):
+        record.read_record(tmp_path / "none.json")
+
+
+def test_results_of_other_settings_or_runs_outside_the_plan_are_not_read(tmp_path, monkeypatch):
+    record.write_record([*RESULTS, result("stock", 1, {"out1": 1.0}, iterations=7)], tmp_path / "evidence.json")
+    assert len(record.read_record(tmp_path / "evidence.json")) == len(RESULTS)
+    monkeypatch.setitem(plan.HEADS, "ffc", replace(plan.HEADS["ffc"], classifier_lr=3))
+    assert {found.run.head for found in record.read_record(tmp_path / "evidence.json")} == {"stock", "ln"}
+    monkeypatch.setattr(plan, "PROTOCOL", plan.PROTOCOL + 1)
+    assert record.read_record(tmp_path / "evidence.json") == []
+
+
+def test_a_record_is_not_replaced_by_one_with_fewer_runs(tmp_path):
+    record.write_record(RESULTS, tmp_path / "evidence.json")
+    record.refuse_loss(RESULTS, tmp_path / "evidence.json")
+    with pytest.raises(UserError, match=r"1 runs that would be lost \(detection/ln/.*--merge keeps them"):
+        record.refuse_loss(RESULTS[:-1], tmp_path / "evidence.json")
+
+
+def test_a_run_with_other_settings_starts_over_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):
+    run = RESULTS[0].run
+    folders.start_over_if_changed(tmp_path, run)
+    file = folders.folder(tmp_path, run) / "scores.json"
+    folders.write_json(file, {"key": run.key})
+    folders.start_over_if_changed(tmp_path, run)
+    assert folders.scores(tmp_path, run) == {"key": run.key}
+    monkeypatch.setattr(plan, "PROTOCOL", plan.PROTOCOL + 1)
+    assert folders.scores(tmp_path, run) is None
+    folders.start_over_if_changed(tmp_path, run)
+    assert not file.exists()
+
+
+def test_selectors_wait_for_their_run_and_a_failed_run_takes_them_along(tmp_path, monkeypatch, capsys):
+    """The jobs are real processes: one run writes its scores and the other fails; selectors need the scores."""
+    good, bad = (Run("detection", "ffc", LONGEST, seed) for seed in (1, 2))
+    jobs = [command_line.Job(run, module) for run in (good, bad) for module in ("train", "evidence.select_outputs")]
+    scores = folders.folder(tmp_path, good) / "scores.json"
+    written = json.dumps({"key": good.key})
+    codes = {
+        jobs[0]: f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(scores)!r}).write_text({written!r})",
+        jobs[1]: f"import pathlib; pathlib.Path({str(scores)!r}).rename({str(tmp_path / 'seen')!r})",
+        jobs[2]: "raise SystemExit(3)",
+        jobs[3]: "raise SystemExit('must not start')",
+    }
+    scores.parent.mkdir(parents=True)
+    monkeypatch.setattr(command_line, "start", lambda work, job: subprocess.Popen([sys.executable, "-c", codes[job]]))
+    with pytest.raises(UserError, match=rf"1 jobs failed: {bad.name}$"):
+        command_line.do(tmp_path, list(jobs))
+    assert (tmp_path / "seen").exists() and "failed with exit code 3" in capsys.readouterr().out
+
+
+def test_a_tie_with_the_base_is_shown_as_zero():
+    tie = [*RESULTS[:-1], *(result("ln", seed, {"out1": score}) for seed, score in STOCK.items())]
+    assert row(tables.tables(tie)["main-detection"], HEADS["ln"].title).endswith("| 71.0 ± 1.0 | 0 |  |")
+
+
+def test_a_comparison_is_counted_once_and_an_oracle_not_at_all():
+    more = [Result(each.run, {**each.scores, "oracle: x": 99.0}, {}) for each in RESULTS if each.run.head == "ffc"]
+    note = tables.tables(more)["rules-detection"].splitlines()[-1]
+    assert "of 1 different comparisons" in note  # vote and mean
 
 
 def test_merging_keeps_what_was_measured_anew():
@@ -152,7 +221,6 @@ def test_make_evidence_trains_scores_and_reports_and_does_nothing_a_second_time(
     assert first.returncode == 0, first.stderr
     assert "8 runs, 16 jobs to do" in first.stdout and (tmp_path / "EVIDENCE.md").exists()
     entries = json.loads((tmp_path / "evidence.json").read_text())
-    assert len(entries) == 8 and all("selector: stage weights" in entry["scores"] or entry["head"] == "stock"
-                                     for entry in entries)  # fmt: skip
+    assert len(entries) == 8 and all("selector: stage weights" in entry["scores"] for entry in entries)
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert second.returncode == 0 and "8 runs, 0 jobs to do" in second.stdout
