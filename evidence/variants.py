@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ffc_dense import FFCConv2d, FFCLinear
-from ffc_dense.filtering import FeatureFilter, interpolate_outputs, within_range
+from ffc_dense.filtering import FeatureFilter, InputNorm, interpolate_outputs, within_range
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class VariantFilter(FeatureFilter):
         super().__init__(num_features, variant.num_filters, device=device, dtype=dtype)
         self.variant = variant
         if variant.normalize_input:  # LN_0, the last in the list
-            self.append(nn.LayerNorm(num_features, device=device, dtype=dtype))
+            self.append(InputNorm(num_features, device=device, dtype=dtype))
         if not variant.affine:
             self.requires_grad_(False)
 

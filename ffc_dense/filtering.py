@@ -88,6 +88,8 @@ class FeatureFilter(nn.ModuleList):
 class InputNorm(nn.LayerNorm):
     """An affine LayerNorm over the C features along any dimension, computed in fp32 at least, in range as the filters.
 
+    Its result has the dtype of its input: what follows is FFC of that feature.
+
     Args:
         num_features: C.
         eps: LayerNorm's epsilon, at least 1e-5.

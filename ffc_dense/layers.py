@@ -79,7 +79,7 @@ class _FFCClassifier:
 
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
-        # F_0 is the input itself: Out1 must be the stock layer's result, so it is classified as it came.
+        # Without normalize_input F_0 is the input itself: Out1 must be the stock layer's result, so x is not converted.
         x = self._input(x)
         outputs = [super().forward(x)]
         later = fast_stage_logits(x, self.weight, self.bias, self.filters, self._feature_dim)
@@ -92,6 +92,10 @@ class _FFCClassifier:
     def _check_input(self, x: Tensor) -> None:
         """Raise a TypeError or ValueError for an input that the filters or the classifier cannot take."""
         self.filters.check_input(x, self._feature_dim)
+        if self.input_norm is not None and x.device != self.input_norm.weight.device:
+            raise ValueError(
+                f"the FFC input is on {x.device}, its LayerNorm is on {self.input_norm.weight.device}: move one"
+            )
         weight = self._parameters.get("weight")  # not self.weight: that may be computed from others at every look
         if type(weight) is nn.Parameter and weight.dtype != x.dtype and not _autocast_unites(x, weight):
             raise TypeError(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from evidence import box_scores
-from evidence.plan import HEADS, MAIN, PLAN, SEEDS, Head
+from evidence.plan import HEADS, PLAN, SCHEDULES, SEEDS, Head
 from evidence.selectors import SELECTORS, Gate, Samples, StageWeights, fit, oracle
 from evidence.variants import Variant, VariantConv2d, VariantLinear
 from ffc_dense import FFCConv2d, FFCLinear
@@ -31,6 +31,19 @@ def test_the_default_variant_is_ffc(stock, ffc, variant, shape, dim, options, sc
     for reduction in ("vote", "mean", "out1", f"out{ours.num_outputs}"):
         ours.test_reduce = theirs.test_reduce = reduction
         torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize(("stock", "ffc", "variant", "shape", "dim"), KINDS)
+@pytest.mark.parametrize("num_filters", [0, 3])
+def test_the_normalised_variant_is_the_public_option(stock, ffc, variant, shape, dim, num_filters, scramble):
+    ours = scramble(variant.from_layer(stock, Variant(num_filters, normalize_input=True)))
+    theirs = ffc.from_layer(stock, num_filters=num_filters, normalize_input=True)
+    for norm, same in zip(theirs.filters, ours.filters, strict=False):  # ours has the first LayerNorm as its last
+        norm.load_state_dict(same.state_dict())
+    theirs.input_norm.load_state_dict(ours.filters[-1].state_dict())
+    x = torch.randn(shape)
+    torch.testing.assert_close(ours.train()(x), theirs.train()(x))
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 @pytest.mark.parametrize(("stock", "ffc", "variant", "shape", "dim"), KINDS)
@@ -96,11 +109,12 @@ def test_every_ablation_changes_one_thing_of_ffc_or_stock_and_the_combined_one_t
             assert len(changed - {"title", "variant"}) + len(within) == expected, name
 
 
-def test_the_plan_has_each_run_once_and_at_least_three_seeds():
+def test_the_plan_has_each_run_once_all_seeds_at_the_longest_schedule_and_three_elsewhere():
     assert len(set(PLAN)) == len(PLAN)
     for kind in {(run.task, run.head, run.iterations) for run in PLAN}:
         seeds = {run.seed for run in PLAN if (run.task, run.head, run.iterations) == kind}
-        assert seeds == set(SEEDS if kind[1] in MAIN else SEEDS[: len(seeds)]) and len(seeds) >= 3
+        longest = kind[2] == SCHEDULES[kind[0]][-1]
+        assert seeds == set(SEEDS if longest else SEEDS[: len(seeds)]) and len(seeds) >= 3, kind
 
 
 # Two boxes, three outputs, two classes and the background. Box 0: two outputs for class 0, one, surer, for class 1.

@@ -1,13 +1,16 @@
 """``normalize_input``: FFC behind a LayerNorm of its own. The reference is that LayerNorm before an FFC without it."""
 
 import copy
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import ffc_dense
 from ffc_dense import FFCConv2d, FFCLinear, attach
+from ffc_dense.diagnosis.training import training_scalars
 
 C, K = 24, 5
 KINDS = ["linear", "conv"]
@@ -83,11 +86,12 @@ def test_off_is_the_default_and_adds_no_parameter(kind):
     assert added == 2 * C
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("value", [0.0, 3.0, 6e4, 1e30])
+VALUES = [(dtype, value) for dtype in (torch.float16, torch.bfloat16, torch.float32) for value in (0.0, 3.0, 6e4, 1e30)
+          if value < torch.finfo(dtype).max]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "value"), VALUES)
 def test_constant_and_huge_features_give_finite_logits_of_the_inputs_dtype(dtype, value):
-    if value > torch.finfo(dtype).max:
-        return
     layer = make("linear").to(dtype)
     x = torch.full((3, C), value, dtype=dtype)
     x[1, ::2] *= -1
@@ -95,6 +99,67 @@ def test_constant_and_huge_features_give_finite_logits_of_the_inputs_dtype(dtype
         logits = layer.train(training)(x)
         assert logits.dtype == dtype and bool(torch.isfinite(logits).all())
     assert layer(x[:0]).shape == (0, K)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_every_backend_gives_the_same_logits_and_gradients(scramble, kind, training):
+    layer = scramble(make(kind)).train(training)
+    found = []
+    for backend in ("composite", "blocked"):
+        with backend_of(backend):
+            x = torch.randn(SHAPES[kind], generator=torch.Generator().manual_seed(2)).requires_grad_()
+            logits = layer(x)
+            gradients = torch.autograd.grad(logits.square().sum(), [x, *layer.input_norm.parameters()])
+            found.append((logits, *gradients))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@contextmanager
+def backend_of(name):
+    before = ffc_dense.get_backend()
+    ffc_dense.set_backend(name)
+    try:
+        yield
+    finally:
+        ffc_dense.set_backend(before)
+
+
+def test_under_autocast_the_logits_are_those_of_the_autocast_twin(scramble):
+    layer = scramble(make("linear", num_filters=0)).eval()
+    x = torch.randn(SHAPES["linear"])
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = layer(x)
+        expected = F.linear(normalised(x, layer.input_norm, -1), layer.weight, layer.bias)
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits, expected)
+
+
+def test_an_input_on_another_device_is_told():
+    layer = make("linear", num_filters=0)
+    layer.input_norm.to("meta")
+    with pytest.raises(ValueError, match="the FFC input is on cpu, its LayerNorm is on meta: move one"):
+        layer(torch.randn(SHAPES["linear"]))
+
+
+def test_training_scalars_count_the_units_of_the_normalised_feature(scramble):
+    layer = scramble(make("linear"))
+    x = torch.randn(SHAPES["linear"]) + 100  # every unit of x is active
+    found = training_scalars(layer, x, None)
+    assert found["stage0/active_units"] == (normalised(x, layer.input_norm, -1) > 0).sum(1).double().mean()
+
+
+def test_grad_cam_counts_the_units_of_the_normalised_feature(scramble):
+    pytest.importorskip("pytorch_grad_cam")
+    from ffc_dense.gradcam.maps import Head
+
+    for kind, num_filters in (("linear", 3), ("conv", 0)):
+        layer = scramble(make(kind, num_filters=num_filters)).eval()
+        x = torch.randn(1, C, 1, 1) + 100
+        units = Head(layer).units(x)
+        assert len(units) == layer.num_outputs
+        assert units[0].item() == (normalised(x, layer.input_norm, -3) > 0).sum()
 
 
 def test_a_feature_of_any_scale_has_the_same_logits():

@@ -47,6 +47,7 @@ def description(source: Path, weights: Weights, head: str | None) -> dict[str, s
         "source": source.name,
         "source_sha256": sha256_of(source),
         "num_filters": ",".join(map(str, sorted(set(counted.values())))) or "0",
+        "normalize_input": "true" if any(".input_norm." in key for key in weights.tensors) else "",
         "head": head or weights.head or trained_head(source),
     }
     return {key: value for key, value in found.items() if value}

@@ -95,6 +95,8 @@ def check_ffc(cfg: CfgNode) -> None:
     filters = ffc.NUM_FILTERS
     if isinstance(filters, bool) or not isinstance(filters, int) or filters < 0:
         raise UserError(f"{FFC}.NUM_FILTERS: expected an integer >= 0, got {filters!r}; the paper has 3")
+    if not isinstance(ffc.NORMALIZE_INPUT, bool):
+        raise UserError(f"{FFC}.NORMALIZE_INPUT: expected True or False, got {ffc.NORMALIZE_INPUT!r}")
     outputs = 2 * filters + 1 if ffc.INTERPOLATE else filters + 1
     names = ["vote", "mean", *(f"out{i + 1}" for i in range(outputs))]
     if ffc.TEST_REDUCE not in names:

@@ -117,6 +117,7 @@ def request_opinions(cfg: CfgNode) -> None:
     if name in FFC_TWINS:
         cfg.MODEL.ROI_HEADS.NAME = FFC_TWINS[name]
         cfg.MODEL.ROI_BOX_HEAD.FFC.NUM_FILTERS = 0
+        cfg.MODEL.ROI_BOX_HEAD.FFC.NORMALIZE_INPUT = False
     elif name not in FFC_TWINS.values():
         known = ", ".join([*FFC_TWINS, *FFC_TWINS.values()])
         raise ValueError(f"MODEL.ROI_HEADS.NAME {name}: opinions are given by {known} only")
