@@ -47,8 +47,6 @@ def ablations(results: list[Result]):
     """What each head gains over the single LayerNorm, at the middle schedule."""
     figure, panels = plt.subplots(1, len(ABLATIONS), figsize=(11, 6.2), layout="constrained")
     for panel, task in zip(panels, ABLATIONS, strict=True):
-        if len(SCHEDULES[task]) == 1:
-            continue
         middle = SCHEDULES[task][-2]
         norm = series(results, task, "ln", middle, "out1")
         heads = [head for head in (*MAIN, *PARTS_OF_FFC, *ABLATIONS[task]) if head != "ln"]

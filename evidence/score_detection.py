@@ -6,6 +6,7 @@ Shape shorthand: M outputs, R proposals, K classes.
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def average_precision(
             )
             evaluator.process([{"image_id": entry["image_id"]}], [{"instances": instances[0]}])
         found = evaluator.evaluate()["bbox"]
-    return {name: found[name] for name in ("AP", "AP50", "AP75")}
+    # The evaluator says NaN where there is no detection at all.
+    return {name: 0.0 if math.isnan(found[name]) else found[name] for name in ("AP", "AP50", "AP75")}
 
 
 def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]:
