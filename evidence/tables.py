@@ -6,11 +6,7 @@ from .record import METRIC, Result
 from .selectors import EVERY_SCORE
 
 Row = tuple[str, Series]
-NOTE = (
-    "Differences are paired by seed, with the 95 % interval of their mean where there are three pairs. **Bold**: the "
-    "interval leaves 0 out; of {count} different comparisons {chance:.1f} would by chance alone. °: it does so, but "
-    "not after Holm's correction over its column."
-)
+NOTE = "{count} comparisons; by chance alone {chance:.1f} of them would be bold."
 
 
 def tables(results: list[Result]) -> dict[str, str]:
