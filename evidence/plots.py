@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from .comparisons import Difference, Series, series
+from .comparisons import MINIMUM, Difference, Series, series
 from .plan import ABLATIONS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
 from .record import METRIC, Result
 
@@ -54,7 +54,7 @@ def ablations(results: list[Result]):
                 for head in heads]  # fmt: skip
         _forest(panel, [row for row in rows if row[2]], norm)
         panel.set_title(f"{TITLES[task]}, {middle} iterations", fontsize=10)
-        panel.set_xlabel(f"{METRIC[task]} minus that of the single LayerNorm")
+        panel.set_xlabel(f"{METRIC[task]} minus that of one LayerNorm")
     return figure
 
 
@@ -74,7 +74,7 @@ def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> N
             continue
         panel.plot(each, [place] * len(each), ".", color=colour, alpha=0.55, markersize=6)
         panel.plot(pair.difference.mean, place, "D", color=colour, markersize=5)
-        if pair.interval is not None:
+        if pair.interval is not None and len(each) >= MINIMUM:
             panel.plot(pair.interval, [place, place], color=colour, linewidth=1.8)
     panel.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
     panel.set_ylim(len(rows) - 0.4, -0.6)
