@@ -69,6 +69,9 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if not runs:
         parser.error(f"--only {args.only}: no run of the plan has it in its name, see --list")
     known = record.read_record(DOCS / RECORD) if args.merge else []
+    if args.write_docs:
+        done = {run for run in plan.PLAN if folders.scores(work, run) is not None}
+        record.refuse_loss({*runs, *done, *(result.run for result in known)}, target / RECORD)
     jobs = unfinished(work, [run for run in runs if run not in {result.run for result in known}])
     if args.list:
         missing = {job.run for job in jobs}
@@ -86,8 +89,6 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         make_data(work)
         do(work, jobs)
     results = record.merged(record.collect(work), known)
-    if (target / RECORD).exists() and args.write_docs:
-        record.refuse_loss(results, target / RECORD)
     record.write_record(results, target / RECORD)
     report(results, target)
 

@@ -46,9 +46,3 @@ def start_over_if_changed(work: Path, run: Run) -> None:
 
 def write_json(path: Path, value: dict) -> None:
     write_text_atomically(json.dumps(value, indent=1) + "\n", path)
-
-
-def whole_curve(run_folder: Path, points: int) -> dict[str, float]:
-    """The run's learning curve; none if an interruption cost it a point: a later one would be taken for it."""
-    curve = json.loads((run_folder / "curve.json").read_text())
-    return curve if len(curve) == points else {}

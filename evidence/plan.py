@@ -28,9 +28,9 @@ class Head:
     Attributes:
         variant: None for the framework's own head.
         classifier_lr: factor on the learning rate of the classifier's weight and bias.
-        classifier_init: factor on their initial values.
-        filter_decay: weight decay of the LayerNorms in FFC; None: as the framework's config has it, which is none in
-            detectron2 and that of every weight in mmseg.
+        classifier_init: factor on their initial values; in detection alone.
+        filter_decay: weight decay of the LayerNorms in FFC; None: as detectron2 has it, which is none. In detection
+            alone: mmseg decays them as every weight.
     """
 
     title: str
@@ -79,9 +79,7 @@ ABLATIONS = {
         "ffc_residual", "ffc_open_end", "ffc_stage_bias", "ffc_stage_scale", "stock_lr10", "stock_init10",
         "stock_scale10", "ffc_n1", "ffc_n2", "ffc_n4", "ffc_n5", "ffc_four", "ffc_decay", "ffc_no_affine",
     ),
-    "pspnet": (
-        "ffc_before_dropout", "ffc_n1", "ffc_four", "ffc_no_affine",
-    ),
+    "pspnet": ("ffc_before_dropout", "ffc_n1", "ffc_four", "ffc_no_affine", "stock_lr10"),
 }  # fmt: skip
 
 
@@ -103,6 +101,12 @@ class Run:
         """What a result of this run depends on, apart from the code; a result with another key is not its own."""
         settings = (self, HEADS[self.head], TRAIN_IMAGES, TEST_IMAGES, HELD_OUT_IMAGES, PROTOCOL)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether the averages of neighbouring stages are outputs too."""
+        variant = HEADS[self.head].variant
+        return variant is not None and variant.interpolate
 
     @property
     def is_main(self) -> bool:

@@ -40,9 +40,9 @@ def merged(new: list[Result], old: list[Result]) -> list[Result]:
     return new + [result for result in old if result.run not in known]
 
 
-def refuse_loss(new: list[Result], file: Path) -> None:
-    """Raise a :class:`UserError` if ``file`` has results of the plan that ``new`` has not."""
-    lost = {result.run for result in read_record(file)} - {result.run for result in new}
+def refuse_loss(kept: set[Run], file: Path) -> None:
+    """Raise a :class:`UserError` if ``file`` has results of the plan from other runs than ``kept``."""
+    lost = {result.run for result in read_record(file)} - kept if file.exists() else set()
     if lost:
         names = ", ".join(sorted(run.name for run in lost)[:3])
         raise UserError(f"{file.name} has {len(lost)} runs that would be lost ({names} ...): --merge keeps them")

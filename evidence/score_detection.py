@@ -8,7 +8,6 @@ import io
 import logging
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -17,22 +16,12 @@ from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
 
-from ffc_dense.filtering import interpolate_outputs
-
 from .box_scores import RULES, rules, single
-from .detection_data import register
-from .plan import HEADS, Run
+from .outputs import outputs_of
+from .plan import Run
 from .selectors import CHOSEN, EVERY_SCORE
 
 SCORE_THRESHOLD, NMS_THRESHOLD, PER_IMAGE = 0.05, 0.5, 100  # detectron2's defaults
-
-
-def outputs_of(entry: dict, run: Run) -> Tensor:
-    """(M, R, K + 1)"""
-    variant = HEADS[run.head].variant
-    interpolates = variant is not None and variant.interpolate
-    stages = list(entry["logits"])
-    return torch.stack(interpolate_outputs(stages) if interpolates else stages)
 
 
 def average_precision(
@@ -56,28 +45,27 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
     """{rule: {'AP', 'AP50', 'AP75'}} on the test images."""
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     part = parts["test"]
-    outputs = [outputs_of(entry, run) for entry in part]
+    outputs = [outputs_of(entry["logits"], run) for entry in part]
     found = {}
     for name, rule in rules(len(outputs[0]), every=run.is_main).items():
         found[name] = average_precision(part, [rule(each) for each in outputs], "evidence_test")
     return found
 
 
-def score_selected(work: Path, run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
+def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
     """What :func:`score` does not give: selectors, and every rule without a threshold on the scores.
 
     Args:
         answer: gives the selectors' log-probabilities from the labels of the proposals.
     """
     logging.getLogger("detectron2").setLevel(logging.WARNING)
-    register(work)
     labels = {name: _labels(part, f"evidence_{name}") for name, part in parts.items()}
     test, heldout = parts["test"], parts["heldout"]
     probabilities = {name: [each.exp() for each in per_image] for name, per_image in answer(labels).items()}
     found = {name: average_precision(test, per_image, "evidence_test") for name, per_image in probabilities.items()}
-    outputs = [outputs_of(entry, run) for entry in test]
+    outputs = [outputs_of(entry["logits"], run) for entry in test]
     if len(outputs[0]) > 1:
-        known = [outputs_of(entry, run) for entry in heldout]
+        known = [outputs_of(entry["logits"], run) for entry in heldout]
         singles = {f"out{i + 1}": single(i + 1) for i in range(len(outputs[0]))}
         scores = {name: average_precision(heldout, [rule(each) for each in known], "evidence_heldout")["AP"]
                   for name, rule in singles.items()}  # fmt: skip

@@ -4,20 +4,18 @@ Shape shorthand: S stages, M outputs, K classes, (h, w) the feature's size, (H, 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
 from mmengine.logging import MMLogger
 from mmseg.datasets import CityscapesDataset
 from mmseg.evaluation import IoUMetric
 from mmseg.models.utils import resize
 from torch import Tensor
 
-from ffc_dense.filtering import interpolate_outputs
 from ffc_dense.segmentation.upsampled_vote import vote_once
 from ffc_dense.voting import elect
 
-from .plan import HEADS, Run
+from .outputs import outputs_of
+from .plan import Run
 from .selectors import CHOSEN
 
 Labels = dict[str, Tensor]  # {reduction: (H, W)}
@@ -28,15 +26,9 @@ def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return resize(logits, size, mode="bilinear", align_corners=False)
 
 
-def outputs_of(stages: Tensor, run: Run) -> Tensor:
-    """(S, K, ...) -> (M, K, ...); the same before and after upsampling, which is linear."""
-    variant = HEADS[run.head].variant
-    interpolates = variant is not None and variant.interpolate
-    return torch.stack(interpolate_outputs(list(stages))) if interpolates else stages
-
-
 def labels_of(entry: dict, run: Run) -> Labels:
     size = entry["label"].shape
+    # The averages of neighbours may be taken after upsampling: both are linear.
     outputs = outputs_of(upsampled(entry["logits"], size), run)
     singles = {f"out{i + 1}": output.argmax(0) for i, output in enumerate(outputs)}
     if len(outputs) == 1:
@@ -77,7 +69,7 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
     return mean_iou(parts["test"], lambda entry: labels_of(entry, run))
 
 
-def score_selected(work: Path, run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
+def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
     """What :func:`score` does not give: the selectors.
 
     Args:
@@ -106,5 +98,6 @@ def score_selected(work: Path, run: Run, parts: dict[str, list[dict]], answer: C
 def _at_feature_size(entry: dict) -> Tensor:
     """(h * w,): the labels of the pixels in the middle of the feature's cells."""
     label, (height, width) = entry["label"], entry["logits"].shape[2:]
+    assert label.shape[0] % height == label.shape[1] % width == 0
     rows, columns = label.shape[0] // height, label.shape[1] // width
     return label[rows // 2 :: rows, columns // 2 :: columns].flatten()

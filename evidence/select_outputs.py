@@ -4,14 +4,14 @@
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .finishing import command
 from .folders import folder, write_json
-from .plan import HEADS, Run
+from .plan import Run
 from .selectors import SELECTORS, Samples, fit, oracle
 
 Answers = dict[str, list[Tensor]]  # {rule: log-probabilities (N, K) of each image}
@@ -23,13 +23,11 @@ def answers(parts: dict[str, list[dict]], labels: dict[str, list[Tensor]], run: 
     truth = torch.cat(labels["heldout"]).long()
     known = truth != 255
     train = Samples(train.logits[:, known], train.statistics[known])
-    variant = HEADS[run.head].variant
-    interpolates = variant is not None and variant.interpolate
     several = len(train.logits) > 1
     fitted = {}
     for name, build in SELECTORS.items():
         if several or name == "selector: stage weights":
-            fitted[name] = fit(build(train, interpolates), train, truth[known])
+            fitted[name] = fit(build(train, run.interpolates), train, truth[known])
     tests = [samples_of([entry]) for entry in parts["test"]]
     with torch.no_grad():
         found = {name: [selector(each) for each in tests] for name, selector in fitted.items()}
@@ -56,14 +54,16 @@ def main(work: Path, run: Run) -> None:
     out = folder(work, run)
     parts = torch.load(out / "dump.pt", weights_only=True)
     if run.task == "detection":
+        from .detection_data import register
         from .score_detection import score_selected
+
+        register(work)
     else:
         from .score_segmentation import score_selected
-    found = score_selected(work, run, parts, lambda labels: answers(parts, labels, run))
+    found = score_selected(run, parts, lambda labels: answers(parts, labels, run))
     record = json.loads((out / "scores.json").read_text())
     write_json(out / "scores.json", {**record, "scores": {**record["scores"], **found}})
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]), Run(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
+    command(main)

@@ -3,14 +3,11 @@
     python -m evidence.train_detection WORK detection HEAD ITERATIONS SEED
 
 ``dump.pt`` is {"test": images, "heldout": images}. Of each image: ``image_id``, ``size`` (h, w), ``boxes`` (R, 4K)
-decoded, ``logits``
-(S, R, K + 1) of the stages, ``active`` and ``deviation`` (S, R), the share of units above zero and their standard
-deviation. Shape shorthand: R proposals, K classes, S stages.
+decoded, ``logits`` (S, R, K + 1) of the stages, ``active`` and ``deviation`` (S, R), the share of units above zero and
+their standard deviation. Shape shorthand: R proposals, K classes, S stages.
 """
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -29,12 +26,11 @@ from ffc_dense.random_state import kept_random_state
 
 from . import detection_model  # noqa: F401 (registers)
 from .detection_data import register
-from .folders import ROOT, folder, whole_curve, write_json
+from .finishing import CURVE_POINTS, command, finish
+from .folders import ROOT, folder, write_json
 from .plan import HEADS, Head, Run
 from .score_detection import score
 from .variants import VariantFilter
-
-CURVE_POINTS = 8
 
 
 def config(work: Path, run: Run) -> CfgNode:
@@ -146,17 +142,8 @@ def main(work: Path, run: Run) -> None:
     trainer.resume_or_load(resume=True)
     trainer.train()
     parts = {name: dump(trainer.model, cfg, f"evidence_{name}") for name in ("test", "heldout")}
-    if run.is_main:
-        torch.save(parts, out / "dump.pt")
-    results = score(parts, run)
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-    curve = whole_curve(out, CURVE_POINTS) if run.is_main else {}
-    write_json(out / "scores.json", {"key": run.key, "scores": results, "curve": curve, "parameters": parameters})
-    for file in (*out.glob("model_*.pth"), out / "last_checkpoint"):
-        file.unlink()  # 10 MB each, and the logits are kept
+    finish(work, run, trainer.model, parts, score, "model_*.pth")
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]), Run(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
+    command(main)

@@ -9,7 +9,6 @@ classes, (h, w) the feature's size, (H, W) the image's.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -22,11 +21,11 @@ from torch import Tensor, nn
 import ffc_dense.segmentation  # noqa: F401 (registers)
 
 from . import segmentation_model  # noqa: F401 (registers)
-from .folders import ROOT, data, folder, whole_curve, write_json
+from .finishing import CURVE_POINTS, command, finish
+from .folders import ROOT, data, folder, write_json
 from .plan import HEADS, HELD_OUT_IMAGES, TEST_IMAGES, Run
 from .score_segmentation import score
 
-CURVE_POINTS = 8
 FILE = "{}_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
 # The mini networks at half their width: some 0.13 s per iteration on one CPU core.
 NARROW = {
@@ -63,13 +62,11 @@ def config(work: Path, run: Run) -> Config:
     if head.variant is not None:
         cfg.model.decode_head.type = f"Variant{cfg.model.decode_head.type}"
         cfg.model.decode_head.evidence = run.head
-    keys = {}
     if head.classifier_lr != 1:
-        keys["decode_head.conv_seg"] = dict(lr_mult=head.classifier_lr)
-    if head.filter_decay is not None:
-        keys["conv_seg.filters"] = dict(decay_mult=head.filter_decay / cfg.optim_wrapper.optimizer.weight_decay)
-    if keys:
+        keys = {"decode_head.conv_seg": dict(lr_mult=head.classifier_lr)}
         cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
+    if head.classifier_init != 1 or head.filter_decay is not None:
+        raise ValueError(f"{run.head}: classifier_init and filter_decay are there in detection alone")
     return cfg
 
 
@@ -107,7 +104,6 @@ def stages_and_logits(classifier: nn.Conv2d, feature: Tensor) -> tuple[Tensor, T
 
 def main(work: Path, run: Run) -> None:
     cfg = config(work, run)
-    out = Path(cfg.work_dir)
     runner = Runner.from_cfg(cfg)
     if run.is_main:
         runner.register_hook(LearningCurve())
@@ -116,16 +112,8 @@ def main(work: Path, run: Run) -> None:
     for name, indices in PARTS.items():
         cfg.val_dataloader.dataset.indices = indices
         parts[name] = dump(runner.model, Runner.build_dataloader(cfg.val_dataloader))
-    if run.is_main:
-        torch.save(parts, out / "dump.pt")
-    results = score(parts, run)
-    parameters = sum(parameter.numel() for parameter in runner.model.parameters() if parameter.requires_grad)
-    curve = whole_curve(out, CURVE_POINTS) if run.is_main else {}
-    write_json(out / "scores.json", {"key": run.key, "scores": results, "curve": curve, "parameters": parameters})
-    for file in (*out.glob("iter_*.pth"), out / "last_checkpoint"):
-        file.unlink()  # the logits are kept
+    finish(work, run, runner.model, parts, score, "iter_*.pth")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]), Run(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
+    command(main)

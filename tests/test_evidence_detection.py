@@ -14,8 +14,10 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from evidence import detection_data, plan, score_detection, select_outputs, train_detection
+from evidence.box_scores import RULES
 from evidence.detection_model import VariantOutputLayers
 from evidence.plan import Run
+from evidence.selectors import CHOSEN, EVERY_SCORE
 from evidence.variants import VariantLinear
 from ffc_dense.minidata import make_mini_coco
 from ffc_dense.reductions import reduced
@@ -149,4 +151,5 @@ def test_a_run_leaves_its_scores_a_learning_curve_and_no_checkpoint_and_selector
     assert not list(out.glob("model_*.pth"))
     select_outputs.main(work, run)
     added = set(json.loads((out / "scores.json").read_text())["scores"]) - set(record["scores"])
-    assert added == {*select_outputs.SELECTORS, "oracle: the best stage"}
+    fitted = {*select_outputs.SELECTORS, "oracle: the best stage"}
+    assert added == {*fitted, CHOSEN, *(name + EVERY_SCORE for name in (*fitted, *RULES))}

@@ -139,9 +139,11 @@ def test_results_of_other_settings_or_runs_outside_the_plan_are_not_read(tmp_pat
 
 def test_a_record_is_not_replaced_by_one_with_fewer_runs(tmp_path):
     record.write_record(RESULTS, tmp_path / "evidence.json")
-    record.refuse_loss(RESULTS, tmp_path / "evidence.json")
+    runs = {each.run for each in RESULTS}
+    record.refuse_loss(runs, tmp_path / "evidence.json")
+    record.refuse_loss(set(), tmp_path / "none.json")
     with pytest.raises(UserError, match=r"1 runs that would be lost \(detection/ln/.*--merge keeps them"):
-        record.refuse_loss(RESULTS[:-1], tmp_path / "evidence.json")
+        record.refuse_loss(runs - {RESULTS[-1].run}, tmp_path / "evidence.json")
 
 
 def test_a_run_with_other_settings_starts_over_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from evidence import plan, score_segmentation, select_outputs, train_segmentation
 from evidence.plan import Run
 from evidence.segmentation_model import VariantDecodeHead
+from evidence.selectors import CHOSEN
 from ffc_dense.minidata import make_mini_cityscapes
 
 PARTS = {"heldout": [0, 1], "test": [2, 3, 4]}
@@ -133,4 +134,4 @@ def test_a_run_leaves_its_scores_a_learning_curve_and_no_checkpoint_and_selector
     assert set(record["curve"]) == set("12345678") and not list(out.glob("iter_*.pth"))
     select_outputs.main(work, run)
     added = set(json.loads((out / "scores.json").read_text())["scores"]) - set(record["scores"])
-    assert added == {*select_outputs.SELECTORS, "oracle: the best stage"}
+    assert added == {*select_outputs.SELECTORS, CHOSEN, "oracle: the best stage"}

@@ -1,0 +1,13 @@
+"""From the dumped logits of the stages to those of the outputs."""
+
+import torch
+from torch import Tensor
+
+from ffc_dense.filtering import interpolate_outputs
+
+from .plan import Run
+
+
+def outputs_of(stages: Tensor, run: Run) -> Tensor:
+    """(S, ...) logits of the stages -> (M, ...) of the outputs that the run's head has, in the paper's order."""
+    return torch.stack(interpolate_outputs(list(stages))) if run.interpolates else stages
