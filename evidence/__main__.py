@@ -71,8 +71,9 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     known = record.read_record(DOCS / RECORD) if args.merge else []
     if args.write_docs:
         done = {run for run in plan.PLAN if folders.scores(work, run) is not None}
-        record.refuse_loss({*runs, *done, *(result.run for result in known)}, target / RECORD)
-    jobs = unfinished(work, [run for run in runs if run not in {result.run for result in known}])
+        kept = {(run, 0) for run in {*runs, *done}} | {result.identity for result in known}
+        record.refuse_loss(kept, target / RECORD)
+    jobs = unfinished(work, [run for run in runs if (run, 0) not in {result.identity for result in known}])
     if args.list:
         missing = {job.run for job in jobs}
         for run in runs:

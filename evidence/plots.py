@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from .comparisons import MINIMUM, Difference, Series, series
 from .plan import ABLATIONS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
-from .record import METRIC, Result
+from .record import METRIC, Result, of_repeat
 
 TITLES = {"detection": "Faster R-CNN R18-FPN", "pspnet": "PSPNet R18-d8", "deeplabv3": "DeepLabV3 R18-d8"}
 # Okabe and Ito's colours
@@ -21,6 +21,7 @@ MARKERS = {"stock": "o", "ffc": "s", "ln": "^", "ln_relu": "D"}
 
 def draw(results: list[Result], docs: Path) -> None:
     """``evidence_main.png``, ``evidence_curves.png``, ``evidence_ablations.png``."""
+    results = of_repeat(results, 0)
     for name, picture in (("main", differences), ("curves", curves), ("ablations", ablations)):
         figure = picture(results)
         figure.savefig(docs / f"evidence_{name}.png", dpi=110, metadata={"Software": None})

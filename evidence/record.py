@@ -15,11 +15,23 @@ METRIC = {"detection": "AP", "pspnet": "mIoU", "deeplabv3": "mIoU"}
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave: ``scores`` {rule: score}, ``curve`` {iteration: score}, in the task's metric, 0 to 100."""
+    """What a run gave: ``scores`` {rule: score}, ``curve`` {iteration: score}, in the task's metric, 0 to 100.
+
+    ``repeat`` is 1 for a run that was made again, on another processor, whose rounding leads it elsewhere.
+    """
 
     run: Run
     scores: dict[str, float]
     curve: dict[int, float]
+    repeat: int = 0
+
+    @property
+    def identity(self) -> tuple[Run, int]:
+        return self.run, self.repeat
+
+
+def of_repeat(results: list[Result], repeat: int) -> list[Result]:
+    return [result for result in results if result.repeat == repeat]
 
 
 def collect(work: Path) -> list[Result]:
@@ -35,24 +47,25 @@ def collect(work: Path) -> list[Result]:
 
 
 def merged(new: list[Result], old: list[Result]) -> list[Result]:
-    """``new``, and those of ``old`` whose runs it does not have."""
-    known = {result.run for result in new}
-    return new + [result for result in old if result.run not in known]
+    """``new``, and those of ``old`` that it does not have."""
+    known = {result.identity for result in new}
+    return new + [result for result in old if result.identity not in known]
 
 
-def refuse_loss(kept: set[Run], file: Path) -> None:
-    """Raise a :class:`UserError` if ``file`` has results of the plan from other runs than ``kept``."""
-    lost = {result.run for result in read_record(file)} - kept if file.exists() else set()
+def refuse_loss(kept: set[tuple[Run, int]], file: Path) -> None:
+    """Raise a :class:`UserError` if ``file`` has results of the plan with other identities than ``kept``."""
+    lost = {result.identity for result in read_record(file)} - kept if file.exists() else set()
     if lost:
-        names = ", ".join(sorted(run.name for run in lost)[:3])
+        names = ", ".join(sorted(run.name for run, _ in lost)[:3])
         raise UserError(f"{file.name} has {len(lost)} runs that would be lost ({names} ...): --merge keeps them")
 
 
 def write_record(results: list[Result], file: Path) -> None:
     """A run on each line."""
     lines = []
-    for result in sorted(results, key=lambda result: result.run.name):
-        entry = {**vars(result.run), "key": result.run.key, "scores": result.scores, "curve": result.curve}
+    for result in sorted(results, key=lambda result: (result.run.name, result.repeat)):
+        again = {"repeat": result.repeat} if result.repeat else {}
+        entry = {**vars(result.run), **again, "key": result.run.key, "scores": result.scores, "curve": result.curve}
         lines.append(json.dumps(entry))
     write_text_atomically("[\n" + ",\n".join(lines) + "\n]\n", file)
 
@@ -70,5 +83,5 @@ def read_record(file: Path) -> list[Result]:
         curve = {int(iteration): score for iteration, score in entry["curve"].items()}
         run = Run(*(entry[name] for name in ("task", "head", "iterations", "seed")))
         if run in PLAN and entry["key"] == run.key:
-            found.append(Result(run, entry["scores"], curve))
+            found.append(Result(run, entry["scores"], curve, entry.get("repeat", 0)))
     return found

@@ -2,7 +2,7 @@
 
 from .comparisons import LEVEL, MINIMUM, Difference, Series, column, reached, series, summary
 from .plan import ABLATIONS, BEYOND, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
-from .record import METRIC, Result
+from .record import METRIC, Result, of_repeat
 from .selectors import EVERY_SCORE
 
 Row = tuple[str, Series]
@@ -11,10 +11,13 @@ NOTE = "{count} comparisons; by chance alone {chance:.1f} of them would be bold.
 
 def tables(results: list[Result]) -> dict[str, str]:
     """{name of its place in the document: table}"""
-    found = {}
+    found = {"repeats": repeats_table(results)}
+    again, results = of_repeat(results, 1), of_repeat(results, 0)
     for task in SCHEDULES:
         found[f"main-{task}"] = main_table(results, task)
-        found[f"rules-{task}"] = rules_table(results, task)
+        # The selectors were fitted to these.
+        repeated = [result for result in again if result.run.task == task]
+        found[f"rules-{task}"] = rules_table(repeated or results, task)
         if task in ABLATIONS:
             found[f"schedules-{task}"] = schedules_table(results, task)
             found[f"ablations-{task}"] = ablations_table(results, task)
@@ -93,6 +96,25 @@ def speed_table(results: list[Result], task: str) -> str:
         lines.append([HEADS[head].title, str(len(curves[head])), *cells])
     shares = [f"{share * end:.0f} {METRIC[task]}" for share in (0.5, 0.75, 0.9)]
     return _markdown(["head", "n", *(f"iterations to {share}" for share in shares)], lines)
+
+
+def repeats_table(results: list[Result]) -> str:
+    """How far runs of the longest schedules end from themselves, and what the second ones say of the heads."""
+    lines = []
+    for task in SCHEDULES:
+        first, again = ({head: _own(of_repeat(results, repeat), task, head, SCHEDULES[task][-1]) for head in MAIN}
+                        for repeat in (0, 1))  # fmt: skip
+        for head in MAIN:
+            moved = Difference.of(again[head], first[head])
+            if moved.pair is None:
+                continue
+            sd = moved.pair.difference.sd
+            others = [Difference.of({} if head == base else again[head], again[base]) for base in ("stock", "ln")]
+            lines.append([f"{task}, {HEADS[head].title}", str(len(again[head])), summary(first[head]),
+                          summary(again[head]), moved.text(True), "" if sd is None else f"{sd:.2f}",
+                          *(other.text(True) for other in others)])  # fmt: skip
+    header = ["head", "n", "first", "again", "again - first", "its deviation", "again: - stock", "again: - LayerNorm"]
+    return _markdown(header, lines) if lines else "no run was made again"
 
 
 def _own(results: list[Result], task: str, head: str, iterations: int) -> Series:

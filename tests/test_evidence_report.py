@@ -139,11 +139,11 @@ def test_results_of_other_settings_or_runs_outside_the_plan_are_not_read(tmp_pat
 
 def test_a_record_is_not_replaced_by_one_with_fewer_runs(tmp_path):
     record.write_record(RESULTS, tmp_path / "evidence.json")
-    runs = {each.run for each in RESULTS}
+    runs = {each.identity for each in RESULTS}
     record.refuse_loss(runs, tmp_path / "evidence.json")
     record.refuse_loss(set(), tmp_path / "none.json")
     with pytest.raises(UserError, match=r"1 runs that would be lost \(detection/ln/.*--merge keeps them"):
-        record.refuse_loss(runs - {RESULTS[-1].run}, tmp_path / "evidence.json")
+        record.refuse_loss(runs - {RESULTS[-1].identity}, tmp_path / "evidence.json")
 
 
 def test_a_run_with_other_settings_starts_over_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):
@@ -187,6 +187,32 @@ def test_a_comparison_is_counted_once_and_an_oracle_not_at_all():
     more = [Result(each.run, {**each.scores, "oracle: x": 99.0}, {}) for each in RESULTS if each.run.head == "ffc"]
     note = tables.tables(more)["rules-detection"].splitlines()[-1]
     assert note.startswith("1 comparisons;")  # vote and mean
+
+
+AGAIN = [replace(each, repeat=1, scores={**each.scores, "vote": each.scores["vote"] + each.run.seed,
+                                         "selector: gate": 80.0})
+         for each in RESULTS if each.run.head == "ffc"]  # fmt: skip
+
+
+def test_a_run_made_again_is_compared_with_itself_and_moves_no_other_table(tmp_path):
+    record.write_record([*RESULTS, *AGAIN], tmp_path / "evidence.json")
+    both = record.read_record(tmp_path / "evidence.json")
+    assert sorted(both, key=lambda each: (each.repeat, each.run.name)) == sorted(
+        [*RESULTS, *AGAIN], key=lambda each: (each.repeat, each.run.name)
+    )
+    found, first = tables.tables(both), tables.tables(RESULTS)
+    changed = {name for name in found if found[name] != first[name]}
+    assert changed == {"repeats", "rules-detection"}
+    assert "| detection, FFC | 3 | 73.0 ± 0.9 | 75.0 ± 1.8 | +2.00 [-0.48, +4.48] | 1.00 |  |  |" in found["repeats"]
+    assert first["repeats"] == "no run was made again" and "| selector: gate | 3 | 80.0" in found["rules-detection"]
+    assert "| vote | 3 | 75.0 ± 1.8 |" in found["rules-detection"]
+
+
+def test_a_run_made_again_is_merged_and_lost_apart_from_the_first(tmp_path):
+    assert record.merged(RESULTS, [*RESULTS, *AGAIN]) == [*RESULTS, *AGAIN]
+    record.write_record([*RESULTS, *AGAIN], tmp_path / "evidence.json")
+    with pytest.raises(UserError, match="3 runs that would be lost"):
+        record.refuse_loss({each.identity for each in RESULTS}, tmp_path / "evidence.json")
 
 
 def test_merging_keeps_what_was_measured_anew():
