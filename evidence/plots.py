@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 
 from .comparisons import MINIMUM, Difference, Series, series
 from .plan import ABLATIONS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
-from .record import METRIC, Result, of_repeat
+from .record import METRIC, TITLES, Result, of_repeat
 
-TITLES = {"detection": "Faster R-CNN R18-FPN", "pspnet": "PSPNet R18-d8", "deeplabv3": "DeepLabV3 R18-d8"}
 # Okabe and Ito's colours
 COLOURS = {"stock": "#0072B2", "ffc": "#D55E00", "ln": "#009E73", "ln_relu": "#CC79A7"}
 MARKERS = {"stock": "o", "ffc": "s", "ln": "^", "ln_relu": "D"}

@@ -11,6 +11,7 @@ from . import folders
 from .plan import PLAN, Run
 
 METRIC = {"detection": "AP", "pspnet": "mIoU", "deeplabv3": "mIoU"}
+TITLES = {"detection": "Faster R-CNN R18-FPN", "pspnet": "PSPNet R18-d8", "deeplabv3": "DeepLabV3 R18-d8"}
 
 
 @dataclass(frozen=True)

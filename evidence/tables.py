@@ -2,7 +2,7 @@
 
 from .comparisons import LEVEL, MINIMUM, Difference, Series, column, reached, series, summary
 from .plan import ABLATIONS, BEYOND, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
-from .record import METRIC, Result, of_repeat
+from .record import METRIC, TITLES, Result, of_repeat
 from .selectors import EVERY_SCORE
 
 Row = tuple[str, Series]
@@ -13,6 +13,7 @@ def tables(results: list[Result]) -> dict[str, str]:
     """{name of its place in the document: table}"""
     found = {"repeats": repeats_table(results)}
     again, results = of_repeat(results, 1), of_repeat(results, 0)
+    found["summary"] = summary_table(results)
     for task in SCHEDULES:
         found[f"main-{task}"] = main_table(results, task)
         # The selectors were fitted to these.
@@ -23,6 +24,19 @@ def tables(results: list[Result]) -> dict[str, str]:
             found[f"ablations-{task}"] = ablations_table(results, task)
         found[f"speed-{task}"] = speed_table(results, task)
     return found
+
+
+def summary_table(results: list[Result]) -> str:
+    """The three main heads at the longest schedules; README.md has it too. The intervals are not corrected."""
+    lines = []
+    for task, iterations in ((task, schedules[-1]) for task, schedules in SCHEDULES.items()):
+        stock, ffc, norm = (_own(results, task, head, iterations) for head in ("stock", "ffc", "ln"))
+        pairs = [(ffc, stock), (norm, stock), (ffc, norm)]
+        seeds = str(len(stock.keys() & ffc.keys() & norm.keys()))
+        cells = [Difference.of(*pair).text(True) for pair in pairs]
+        lines.append([f"{TITLES[task]}, {METRIC[task]}", seeds, *cells])
+    header = ["", "seeds", "FFC - stock", "one LayerNorm - stock", "FFC - one LayerNorm"]
+    return _markdown(header, lines)
 
 
 def main_table(results: list[Result], task: str) -> str:

@@ -234,6 +234,19 @@ def test_the_page_is_that_of_the_record():
     assert report.filled(committed, tables.tables(record.read_record(ROOT / "docs/evidence.json"))) == committed
 
 
+def test_the_readme_has_the_summary_of_the_record():
+    summary = tables.tables(record.read_record(ROOT / "docs/evidence.json"))["summary"]
+    assert summary in (ROOT / "README.md").read_text()
+
+
+def test_the_summary_has_the_differences_of_the_main_heads():
+    rows = tables.summary_table(RESULTS).splitlines()
+    assert rows[2] == "| Faster R-CNN R18-FPN, AP | 1 | " + " | ".join(
+        [Difference.of(FFC, STOCK).text(True), "+5.00 (n = 1)", "-3.00 (n = 1)"]
+    ) + " |"  # fmt: skip
+    assert rows[3] == "| PSPNet R18-d8, mIoU | 0 |  |  |  |"
+
+
 def test_pictures_are_drawn_from_any_record(tmp_path):
     for results in ([], RESULTS):
         report.write(results, ROOT / "docs" / report.PAGE, tmp_path)
