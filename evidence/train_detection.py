@@ -17,6 +17,7 @@ from detectron2.engine import HookBase
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
@@ -60,6 +61,12 @@ class Trainer(ReliableTrainer):
 
     def build_writers(self) -> list:
         return super().build_writers()[:2]  # no TensorBoard
+
+
+def seeded_trainer(cfg: CfgNode) -> Trainer:
+    """Its weights and the order of its images come from SEED, which detectron2 reads in ``default_setup`` alone."""
+    seed_all_rng(cfg.SEED)
+    return Trainer(cfg)
 
 
 def adjusted(groups: list[dict], model: nn.Module, head: Head, lr: float) -> list[dict]:
@@ -136,7 +143,7 @@ def main(work: Path, run: Run) -> None:
     cfg = config(work, run)
     out = Path(cfg.OUTPUT_DIR)
     out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(cfg)
+    trainer = seeded_trainer(cfg)
     if run.is_main:
         trainer.register_hooks([LearningCurve(cfg)])
     trainer.resume_or_load(resume=True)

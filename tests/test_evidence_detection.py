@@ -54,6 +54,43 @@ def test_every_head_starts_with_the_weights_of_the_stock_detector(work, head):
     assert all(".filters." in name or ".stage_" in name for name in state)
 
 
+def start_of(work, head, seed):
+    """The weights that a run starts with and the images of its first batches."""
+    trainer = train_detection.seeded_trainer(train_detection.config(work, run_of(head, seed)))
+    batches = iter(trainer.data_loader)
+    return trainer.model.state_dict(), [image["image_id"] for _ in range(4) for image in next(batches)]
+
+
+def test_runs_of_one_seed_share_weights_and_order_of_the_images_and_those_of_another_seed_do_not(work):
+    (stock, stock_images), (ffc, images) = start_of(work, "stock", 1), start_of(work, "ffc", 1)
+    assert all(torch.equal(ffc[name], value) for name, value in stock.items()) and images == stock_images
+    other, other_images = start_of(work, "stock", 2)
+    name = "roi_heads.box_head.fc1.weight"
+    assert not torch.equal(other[name], stock[name]) and other_images != stock_images
+
+
+@pytest.fixture
+def one_thread():
+    """As :func:`evidence.finishing.command` has it: several share a sum out differently from time to time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_made_twice_is_the_same_to_the_bit_and_another_seed_is_another_run(work, tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(train_detection, "finish", lambda work, run, model, *rest: ended.append(model.state_dict()))
+    for place, seed in {"first": 1, "again": 1, "other": 2}.items():
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "data").symlink_to(work / "data")
+        train_detection.main(tmp_path / place, run_of("ffc", seed))
+    first, again, other = ended
+    assert all(torch.equal(again[name], value) for name, value in first.items())
+    assert not all(torch.equal(other[name], value) for name, value in first.items())
+
+
 def test_only_the_classifiers_initial_weights_differ_where_the_head_says_so(work):
     (_, stock), (_, ours) = model_of(work, "stock"), model_of(work, "stock_init10")
     for name, value in stock.state_dict().items():

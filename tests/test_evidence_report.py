@@ -133,7 +133,7 @@ def test_results_of_other_settings_or_runs_outside_the_plan_are_not_read(tmp_pat
     assert len(record.read_record(tmp_path / "evidence.json")) == len(RESULTS)
     monkeypatch.setitem(plan.HEADS, "ffc", replace(plan.HEADS["ffc"], classifier_lr=3))
     assert {found.run.head for found in record.read_record(tmp_path / "evidence.json")} == {"stock", "ln"}
-    monkeypatch.setattr(plan, "PROTOCOL", plan.PROTOCOL + 1)
+    monkeypatch.setitem(plan.PROTOCOL, "detection", plan.PROTOCOL["detection"] + 1)
     assert record.read_record(tmp_path / "evidence.json") == []
 
 
@@ -153,7 +153,7 @@ def test_a_run_with_other_settings_starts_over_and_an_interrupted_one_goes_on(tm
     folders.write_json(file, {"key": run.key})
     folders.start_over_if_changed(tmp_path, run)
     assert folders.scores(tmp_path, run) == {"key": run.key}
-    monkeypatch.setattr(plan, "PROTOCOL", plan.PROTOCOL + 1)
+    monkeypatch.setitem(plan.PROTOCOL, "detection", plan.PROTOCOL["detection"] + 1)
     assert folders.scores(tmp_path, run) is None
     folders.start_over_if_changed(tmp_path, run)
     assert not file.exists()
