@@ -113,21 +113,16 @@ def speed_table(results: list[Result], task: str) -> str:
 
 
 def repeats_table(results: list[Result]) -> str:
-    """How far runs of the longest schedules end from themselves, and what the second ones say of the heads."""
+    """How far runs end from themselves: FFC's vote at the longest schedules, first and again."""
     lines = []
     for task in SCHEDULES:
-        first, again = ({head: _own(of_repeat(results, repeat), task, head, SCHEDULES[task][-1]) for head in MAIN}
-                        for repeat in (0, 1))  # fmt: skip
-        for head in MAIN:
-            moved = Difference.of(again[head], first[head])
-            if moved.pair is None:
-                continue
-            sd = moved.pair.difference.sd
-            others = [Difference.of({} if head == base else again[head], again[base]) for base in ("stock", "ln")]
-            lines.append([f"{task}, {HEADS[head].title}", str(len(again[head])), summary(first[head]),
-                          summary(again[head]), moved.text(True), "" if sd is None else f"{sd:.2f}",
-                          *(other.text(True) for other in others)])  # fmt: skip
-    header = ["head", "n", "first", "again", "again - first", "its deviation", "again: - stock", "again: - LayerNorm"]
+        first, again = (_own(of_repeat(results, repeat), task, "ffc", SCHEDULES[task][-1]) for repeat in (0, 1))
+        moved = Difference.of(again, first).pair
+        if moved is not None:
+            sd = "" if moved.difference.sd is None else f"{moved.difference.sd:.2f}"
+            lines.append([f"{TITLES[task]}, {METRIC[task]}", str(len(again)), summary(first), summary(again),
+                          Difference(moved).text(True), sd])  # fmt: skip
+    header = ["FFC, vote", "n", "first", "again", "again - first", "deviation of the difference"]
     return _markdown(header, lines) if lines else "no run was made again"
 
 

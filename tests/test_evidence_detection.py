@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, build_detection_test_loader
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from repeated_run import end_with_weights, same
 
 from evidence import detection_data, plan, score_detection, select_outputs, train_detection
 from evidence.box_scores import RULES
@@ -69,26 +70,10 @@ def test_runs_of_one_seed_share_weights_and_order_of_the_images_and_those_of_ano
     assert not torch.equal(other[name], stock[name]) and other_images != stock_images
 
 
-@pytest.fixture
-def one_thread():
-    """As :func:`evidence.finishing.command` has it: several share a sum out differently from time to time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_a_run_made_twice_is_the_same_to_the_bit_and_another_seed_is_another_run(work, tmp_path, monkeypatch):
-    ended = []
-    monkeypatch.setattr(train_detection, "finish", lambda work, run, model, *rest: ended.append(model.state_dict()))
-    for place, seed in {"first": 1, "again": 1, "other": 2}.items():
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "data").symlink_to(work / "data")
-        train_detection.main(tmp_path / place, run_of("ffc", seed))
-    first, again, other = ended
-    assert all(torch.equal(again[name], value) for name, value in first.items())
-    assert not all(torch.equal(other[name], value) for name, value in first.items())
+    runs = [run_of("ffc", seed) for seed in (1, 1, 2)]
+    first, again, other = end_with_weights(train_detection, work, tmp_path, monkeypatch, runs)
+    assert same(again, first) and not same(other, first)
 
 
 def test_only_the_classifiers_initial_weights_differ_where_the_head_says_so(work):

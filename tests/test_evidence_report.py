@@ -203,7 +203,8 @@ def test_a_run_made_again_is_compared_with_itself_and_moves_no_other_table(tmp_p
     found, first = tables.tables(both), tables.tables(RESULTS)
     changed = {name for name in found if found[name] != first[name]}
     assert changed == {"repeats", "rules-detection"}
-    assert "| detection, FFC | 3 | 73.0 ± 0.9 | 75.0 ± 1.8 | +2.00 [-0.48, +4.48] | 1.00 |  |  |" in found["repeats"]
+    line = row(found["repeats"], "Faster R-CNN R18-FPN, AP")
+    assert line.endswith("| 3 | 73.0 ± 0.9 | 75.0 ± 1.8 | +2.00 [-0.48, +4.48] | 1.00 |")
     assert first["repeats"] == "no run was made again" and "| selector: gate | 3 | 80.0" in found["rules-detection"]
     assert "| vote | 3 | 75.0 ± 1.8 |" in found["rules-detection"]
 

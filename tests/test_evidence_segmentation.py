@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
+from repeated_run import end_with_weights, same
 
 from evidence import plan, score_segmentation, select_outputs, train_segmentation
 from evidence.plan import Run
@@ -57,26 +58,10 @@ def test_every_head_starts_with_the_weights_of_mmsegs_own(work, task, head):
     assert {value.unique().item() for value in state.values()} == {0.0, 1.0}
 
 
-@pytest.fixture
-def one_thread():
-    """As :func:`evidence.finishing.command` has it: several share a sum out differently from time to time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_a_run_made_twice_is_the_same_to_the_bit_and_another_seed_is_another_run(work, tmp_path, monkeypatch):
-    ended = []
-    monkeypatch.setattr(train_segmentation, "finish", lambda work, run, model, *rest: ended.append(model.state_dict()))
-    for place, seed in {"first": 1, "again": 1, "other": 2}.items():
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "data").symlink_to(work / "data")
-        train_segmentation.main(tmp_path / place, Run("pspnet", "ffc", 4, seed))
-    first, again, other = ended
-    assert all(torch.equal(again[name], value) for name, value in first.items())
-    assert not all(torch.equal(other[name], value) for name, value in first.items())
+    runs = [Run("pspnet", "ffc", 4, seed) for seed in (1, 1, 2)]
+    first, again, other = end_with_weights(train_segmentation, work, tmp_path, monkeypatch, runs)
+    assert same(again, first) and not same(other, first)
 
 
 def disagreeing(model):
