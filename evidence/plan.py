@@ -48,6 +48,7 @@ HEADS = {
     # What normalising does to the optimisation, without normalising
     "stock_lr10": Head("stock, classifier's learning rate x 10", None, classifier_lr=10),
     "stock_init10": Head("stock, classifier's initial weights x 10", None, classifier_init=10),
+    "stock_lr10_init10": Head("stock, both of these x 10", None, classifier_lr=10, classifier_init=10),
     "stock_scale10": Head("stock, feature x 10", Variant(0, input_scale=10)),
     # Ablations of FFC
     "ffc_n1": Head("FFC, 1 filter", Variant(1)),
@@ -72,12 +73,15 @@ HEADS = {
 }
 
 MAIN = ("stock", "ffc", "ln")
+# In PSPNet it learns as fast as one LayerNorm does: does it end as high?
+CONTROLS = ("stock_lr10",)
 # Which part of FFC costs or gains what
 PARTS_OF_FFC = ("ln_relu", "ffc_later", "ffc_normal_input", "ffc_every_output", "ffc_normal_every")
 ABLATIONS = {
     "detection": (
         "ffc_residual", "ffc_open_end", "ffc_stage_bias", "ffc_stage_scale", "stock_lr10", "stock_init10",
-        "stock_scale10", "ffc_n1", "ffc_n2", "ffc_n4", "ffc_n5", "ffc_four", "ffc_decay", "ffc_no_affine",
+        "stock_lr10_init10", "stock_scale10", "ffc_n1", "ffc_n2", "ffc_n4", "ffc_n5", "ffc_four", "ffc_decay",
+        "ffc_no_affine",
     ),
     "pspnet": ("ffc_before_dropout", "ffc_n1", "ffc_four", "ffc_no_affine", "stock_lr10"),
 }  # fmt: skip
@@ -133,6 +137,8 @@ def runs() -> Iterator[Run]:
     yield from _each("detection", ABLATIONS["detection"], -2, few)
     yield from _each("pspnet", ABLATIONS["pspnet"], -2, few)
     yield from _each("detection", MAIN, -3, few)
+    yield from _each("pspnet", CONTROLS, -1)
+    yield from _each("detection", CONTROLS, -1)
 
 
 def _each(task: str, heads: tuple[str, ...], schedule: int, seeds: tuple[int, ...] = SEEDS) -> Iterator[Run]:

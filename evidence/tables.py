@@ -1,7 +1,7 @@
 """The tables of docs/EVIDENCE.md, in Markdown, from the record alone."""
 
 from .comparisons import LEVEL, MINIMUM, Difference, Series, column, reached, series, summary
-from .plan import ABLATIONS, BEYOND, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
+from .plan import ABLATIONS, BEYOND, CONTROLS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
 from .record import METRIC, TITLES, Result, of_repeat
 from .selectors import EVERY_SCORE
 
@@ -40,12 +40,12 @@ def summary_table(results: list[Result]) -> str:
 
 
 def main_table(results: list[Result], task: str) -> str:
-    """Stock, the controls and FFC under each reduction of one checkpoint, trained longest; then the parts of FFC."""
+    """Stock, the controls and FFC under each reduction of one checkpoint, trained longest; then other controls and the parts of FFC."""
     longest = SCHEDULES[task][-1]
     rows = [(HEADS[head].title, series(results, task, head, longest, "out1")) for head in ("stock", "ln")]
     rules = ["vote", "mean", "vote at feature size", *(f"out{i}" for i in range(1, 8))]
     rows += [(f"FFC, {rule}", series(results, task, "ffc", longest, rule)) for rule in rules]
-    rows += [(HEADS[head].title, series(results, task, head, longest, "vote")) for head in PARTS_OF_FFC]
+    rows += [(HEADS[head].title, series(results, task, head, longest, "vote")) for head in (*CONTROLS, *PARTS_OF_FFC)]
     bases = {"- stock": HEADS["stock"].title, "- LayerNorm": HEADS["ln"].title}
     return _table(METRIC[task], [row for row in rows if row[1]], bases)
 
