@@ -15,6 +15,7 @@ from .record import METRIC, TITLES, Result, of_repeat
 
 # Okabe and Ito's colours
 COLOURS = {"stock": "#0072B2", "ffc": "#D55E00", "ln": "#009E73", "ln_relu": "#CC79A7"}
+OTHER = "#E69F00"
 MARKERS = {"stock": "o", "ffc": "s", "ln": "^", "ln_relu": "D"}
 
 
@@ -30,16 +31,17 @@ def draw(results: list[Result], docs: Path) -> None:
 def differences(results: list[Result]):
     """What each classifier gains over the stock one at the longest schedule: each seed, mean and 95 % interval."""
     figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(11, 3.4), layout="constrained")
-    lines = [("ln", "out1", "one LayerNorm"), ("ln_relu", "out1", "LayerNorm + ReLU"), ("ffc", "vote", "FFC, vote"),
-             ("ffc", "mean", "FFC, mean"), ("ffc", "out1", "FFC, Out1"), ("ffc", "out3", "FFC, Out3"),
-             ("ffc", "out7", "FFC, Out7")]  # fmt: skip
+    lines = [("stock_lr10", "out1", "stock, rate x 10"), ("ln", "out1", "one LayerNorm"),
+             ("ln_relu", "out1", "LayerNorm + ReLU"), ("ffc", "vote", "FFC, vote"), ("ffc", "mean", "FFC, mean"),
+             ("ffc", "out1", "FFC, Out1"), ("ffc", "out3", "FFC, Out3"), ("ffc", "out7", "FFC, Out7")]  # fmt: skip
     for panel, task in zip(panels, SCHEDULES, strict=True):
         longest = SCHEDULES[task][-1]
         stock = series(results, task, "stock", longest, "out1")
-        rows = [(label, COLOURS[head], series(results, task, head, longest, rule)) for head, rule, label in lines]
+        rows = [(label, COLOURS.get(head, OTHER), series(results, task, head, longest, rule))
+                for head, rule, label in lines]  # fmt: skip
         _forest(panel, [row for row in rows if row[2]], stock)
         panel.set_title(f"{TITLES[task]}, {longest} iterations", fontsize=10)
-        panel.set_xlabel(f"{METRIC[task]} minus that of the stock classifier")
+        panel.set_xlabel(f"{METRIC[task]} minus stock classifier's")
     return figure
 
 
@@ -50,7 +52,7 @@ def ablations(results: list[Result]):
         middle = SCHEDULES[task][-2]
         norm = series(results, task, "ln", middle, "out1")
         heads = [head for head in (*MAIN, *PARTS_OF_FFC, *ABLATIONS[task]) if head != "ln"]
-        rows = [(HEADS[head].title, COLOURS.get(head, "#E69F00"), series(results, task, head, middle, "vote"))
+        rows = [(HEADS[head].title, COLOURS.get(head, OTHER), series(results, task, head, middle, "vote"))
                 for head in heads]  # fmt: skip
         _forest(panel, [row for row in rows if row[2]], norm)
         panel.set_title(f"{TITLES[task]}, {middle} iterations", fontsize=10)

@@ -1,7 +1,7 @@
 """The tables of docs/EVIDENCE.md, in Markdown, from the record alone."""
 
 from .comparisons import LEVEL, MINIMUM, Difference, Series, column, reached, series, summary
-from .plan import ABLATIONS, BEYOND, CONTROLS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
+from .plan import ABLATIONS, BEYOND, CANDIDATES, CONTROLS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
 from .record import METRIC, TITLES, Result, of_repeat
 from .selectors import EVERY_SCORE
 
@@ -40,12 +40,13 @@ def summary_table(results: list[Result]) -> str:
 
 
 def main_table(results: list[Result], task: str) -> str:
-    """Stock, the controls and FFC under each reduction of one checkpoint, trained longest; then other controls and the parts of FFC."""
+    """What was trained longest: stock, FFC under each reduction of one checkpoint, the controls, the parts of FFC."""
     longest = SCHEDULES[task][-1]
     rows = [(HEADS[head].title, series(results, task, head, longest, "out1")) for head in ("stock", "ln")]
     rules = ["vote", "mean", "vote at feature size", *(f"out{i}" for i in range(1, 8))]
     rows += [(f"FFC, {rule}", series(results, task, "ffc", longest, rule)) for rule in rules]
-    rows += [(HEADS[head].title, series(results, task, head, longest, "vote")) for head in (*CONTROLS, *PARTS_OF_FFC)]
+    others = (*CONTROLS, *PARTS_OF_FFC, *CANDIDATES)
+    rows += [(HEADS[head].title, _own(results, task, head, longest)) for head in others]
     bases = {"- stock": HEADS["stock"].title, "- LayerNorm": HEADS["ln"].title}
     return _table(METRIC[task], [row for row in rows if row[1]], bases)
 
@@ -66,17 +67,19 @@ def rules_table(results: list[Result], task: str) -> str:
 
 
 def schedules_table(results: list[Result], task: str) -> str:
-    rows, differences = [], []
+    """The three main heads at every schedule; the difference of the two bases stands there once."""
+    rows, from_stock, from_norm = [], [], []
     for iterations in (*SCHEDULES[task], *filter(None, [BEYOND.get(task)])):
-        stock = _own(results, task, "stock", iterations)
-        for head in MAIN:
-            rows.append((f"{HEADS[head].title}, {iterations} iterations", _own(results, task, head, iterations)))
-            differences.append(Difference.of({} if head == "stock" else rows[-1][1], stock))
-    texts = column(differences, [True] * len(rows))
-    lines = [[title, str(len(values)), summary(values), text]
-             for (title, values), text in zip(rows, texts, strict=True)]  # fmt: skip
-    table = _markdown(["head", "n", METRIC[task], "- stock, as long"], lines)
-    return _with_note(table, sum(_compares(each) for each in differences))
+        found = {head: _own(results, task, head, iterations) for head in MAIN}
+        for head, values in found.items():
+            rows.append((f"{HEADS[head].title}, {iterations} iterations", values))
+            from_stock.append(Difference.of({} if head == "stock" else values, found["stock"]))
+            from_norm.append(Difference.of(values if head == "ffc" else {}, found["ln"]))
+    texts = [column(differences, [True] * len(rows)) for differences in (from_stock, from_norm)]
+    lines = [[title, str(len(values)), summary(values), *each]
+             for (title, values), *each in zip(rows, *texts, strict=True)]  # fmt: skip
+    table = _markdown(["head", "n", METRIC[task], "- stock, as long", "- LayerNorm, as long"], lines)
+    return _with_note(table, sum(_compares(each) for each in from_stock + from_norm))
 
 
 def ablations_table(results: list[Result], task: str) -> str:

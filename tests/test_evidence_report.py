@@ -104,6 +104,19 @@ def test_the_main_table_has_means_and_paired_differences():
     assert "ffc_n5" not in table and "nan" not in table
 
 
+def test_a_schedule_is_compared_with_runs_of_its_own_length():
+    stock, ln, ffc = {1: 10.0, 2: 20.0, 3: 30.0}, {1: 14.0, 2: 24.5, 3: 35.0}, {1: 18.0, 2: 28.0, 3: 39.5}
+    values = {"stock": stock, "ln": ln, "ffc": ffc}
+    shorter = [result(head, seed, {"out1": score, "vote": score}, iterations=MIDDLE)
+               for head, scores in values.items() for seed, score in scores.items()]  # fmt: skip
+    table = tables.tables([*RESULTS, *shorter])["schedules-detection"]
+    cells = {head: row(table, f"{HEADS[head].title}, {MIDDLE} iterations").split(" | ")[3:] for head in values}
+    assert cells["ffc"] == [Difference.of(ffc, stock).text(True), Difference.of(ffc, ln).text(True) + " |"]
+    assert cells["ln"][0].startswith("**+4.50**") and cells["ln"][1].strip(" |") == ""
+    longest = row(table, f"{HEADS['ffc'].title}, {LONGEST} iterations").split(" | ")
+    assert longest[3:] == [Difference.of(FFC, STOCK).text(True), "-3.00 (n = 1) |"]
+
+
 def test_runs_that_are_missing_are_no_number():
     found = tables.tables(RESULTS)
     assert found["ablations-detection"].startswith("no run yet") and found["main-deeplabv3"] == "no run yet"
