@@ -16,9 +16,11 @@ def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int
     is written. For ``DataLoader(worker_init_fn=functools.partial(outlive_others_signals, INIT_FN))``.
 
     Holds for workers made by ``fork`` and ``spawn``, from the call on: a spawned worker that is still importing ends as
-    any process does. With ``forkserver`` a worker outlives signals to itself, but not the end of the fork server, by
-    which the loader takes all of its workers for dead: a SIGTERM to every process ends that training without a
-    checkpoint, so choose another start method where the cluster sends it.
+    any process does. Threads that a spawned worker has before the call, which numpy's OpenBLAS starts when it is
+    imported, still take the signal and end it: set OPENBLAS_NUM_THREADS or OMP_NUM_THREADS to 1. With ``forkserver`` a
+    worker outlives signals to itself, but not the end of the fork server, by which the loader takes all of its workers
+    for dead: a SIGTERM to every process ends that training without a checkpoint, so choose another start method where
+    the cluster sends it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     training = multiprocessing.parent_process().pid  # os.getppid() is the fork server under forkserver

@@ -28,7 +28,8 @@ def remember(worker_id: int) -> None:
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_a_worker_outlives_sigterm_of_all_but_the_training(start_method):
+def test_a_worker_outlives_sigterm_of_all_but_the_training(start_method, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # as the docstring asks for
     init = functools.partial(outlive_others_signals, remember)
     loader = DataLoader(WorkerNumbers(), 1, num_workers=1, multiprocessing_context=start_method, worker_init_fn=init)
     batches = iter(loader)

@@ -94,13 +94,32 @@ def launch(main: Callable, num_gpus_per_machine: int, num_machines: int = 1, **k
         return
     before = signal.signal(signal.SIGTERM, _pass_on)
     try:
-        detectron2_launch(main, num_gpus_per_machine, num_machines, **kwargs)
+        detectron2_launch(partial(_rank, main), num_gpus_per_machine, num_machines, **kwargs)
     except ProcessExitedException as error:
         if error.exit_code not in SAID_BY_THE_RANK:
             print(f"{os.path.basename(sys.argv[0])}: error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _rank(main: Callable, *args):
+    """``main`` in a rank, which ends at once with its exit code, if it has one.
+
+    The interpreter's teardown now and then aborts when gloo's threads lose the other ranks meanwhile, and SIGABRT would
+    be told in the place of the code.
+    """
+    try:
+        return main(*args)
+    except SystemExit as error:
+        if not isinstance(error.code, int):
+            raise
+        for worker in multiprocessing.active_children():  # as the teardown does
+            worker.terminate()
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.code)
 
 
 def _pass_on(number: int, frame) -> None:
