@@ -140,7 +140,7 @@ def runs() -> Iterator[Run]:
     yield from _each("pspnet", ABLATIONS["pspnet"], -2, few)
     yield from _each("detection", MAIN, -3, few)
     yield from _each("detection", CANDIDATES, -1)
-    yield from _each("pspnet", CONTROLS, -1, few)
+    yield from _each("pspnet", CONTROLS, -1)
 
 
 def _each(task: str, heads: tuple[str, ...], schedule: int, seeds: tuple[int, ...] = SEEDS) -> Iterator[Run]:
