@@ -80,7 +80,8 @@ class StopOnSigterm(HookBase):
 
 
 def launch(main: Callable, num_gpus_per_machine: int, num_machines: int = 1, **kwargs) -> None:
-    """Identical to detectron2's ``launch``, except for the process that starts the ranks and waits for them.
+    """Identical to detectron2's ``launch``, except for the process that starts the ranks and waits for them, and for
+    how a rank ends (:func:`_rank`).
 
     It passes SIGTERM on to them and goes on waiting, and it ends with the exit code of the rank that ended first, 128
     + N if signal N ended it. It prints which rank ended how, unless the rank has said it itself. A single process,
