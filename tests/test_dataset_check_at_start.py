@@ -261,24 +261,3 @@ def test_the_first_of_several_processes_stops_all(coco):
     code, out, err = process(*command, "MODEL.DEVICE", "cpu", "OUTPUT_DIR", "out")
     assert code == 2 and "Traceback" not in out + err
     assert err.count("train_net.py: error: ") == 1 and err.count(f"{path.name}: the file cannot be decoded") == 1
-
-
-RANKS = """
-import atexit, os
-from ffc_dense.detection.preemption import launch
-
-def main():
-    atexit.register(os.abort)  # the teardown fails
-    print("said")
-    raise SystemExit({code})
-
-if __name__ == "__main__":
-    launch(main, 2, dist_url="auto")
-"""
-
-
-@pytest.mark.parametrize("code", [2, 143])
-def test_the_exit_code_of_a_rank_outlives_an_abort_of_its_teardown(tmp_path, code):
-    (tmp_path / "ranks.py").write_text(RANKS.format(code=code))
-    ended, out, err = process(tmp_path / "ranks.py")
-    assert ended == code and "said" in out and "error" not in err

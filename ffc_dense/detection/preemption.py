@@ -1,5 +1,6 @@
 """SIGTERM, which a cluster sends before it takes the machine: a checkpoint, then the end of all ranks."""
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -105,19 +106,17 @@ def launch(main: Callable, num_gpus_per_machine: int, num_machines: int = 1, **k
 
 
 def _rank(main: Callable, *args):
-    """``main`` in a rank, which ends at once with its exit code, if it has one.
+    """``main`` in a rank, which ends at once with its exit code, if it has one, when ``atexit``'s functions are done.
 
-    The interpreter's teardown now and then aborts when gloo's threads lose the other ranks meanwhile, and SIGABRT would
-    be told in the place of the code.
+    What the teardown does behind them now and then aborts, in C++ ("terminate called without an active exception"), and
+    SIGABRT would be told in the place of the code.
     """
     try:
         return main(*args)
     except SystemExit as error:
         if not isinstance(error.code, int):
             raise
-        for worker in multiprocessing.active_children():  # as the teardown does
-            worker.terminate()
-        logging.shutdown()
+        atexit._run_exitfuncs()  # loggers of experiments end their runs there, multiprocessing its workers
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(error.code)
