@@ -27,15 +27,30 @@ setup(
         "detection": evaluation + ["torchvision", "opencv-python", "setuptools<81"],
         # Either line of packages; whoever has mmsegmentation 1.2 already keeps it (see README).
         "segmentation": [
-            "onedl-mmengine>=0.10.12", "onedl-mmcv>=2.3.6", "onedl-mmsegmentation>=1.4.2", "ftfy", "regex",
+            "onedl-mmengine>=0.10.12",
+            "onedl-mmcv>=2.3.6",
+            "onedl-mmsegmentation>=1.4.2",
+            "ftfy",
+            "regex",
             "setuptools<81",
         ],
         "minidata": minidata,
         "export": export,
         "diagnosis": diagnosis,
         "safetensors": ["safetensors"],
-        "dev": minidata + evaluation + export + diagnosis + [
-            "cityscapesscripts", "hypothesis", "pytest", "pytest-cov", "pytest-xdist", "ruff", "safetensors", "scipy",
+        "dev": minidata
+        + evaluation
+        + export
+        + diagnosis
+        + [
+            "cityscapesscripts",
+            "hypothesis",
+            "pytest",
+            "pytest-cov",
+            "pytest-xdist",
+            "ruff",
+            "safetensors",
+            "scipy",
             "torchvision",
         ],
     },

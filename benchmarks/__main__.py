@@ -1,6 +1,6 @@
 """``make bench``: measure every line, write the table, the samples and the plots.
 
-    python -m benchmarks [--quick] [--device cpu|cuda] [--only SECTION ...] [--write-docs]
+python -m benchmarks [--quick] [--device cpu|cuda] [--only SECTION ...] [--write-docs]
 """
 
 import argparse
@@ -91,12 +91,20 @@ def _write(args, results: list[Result], machines: dict[str, str], when: str, cur
         sections[device] = report.section(device, lines, machines.get(device, ""), when, args.quick, plot)
     (args.work_dir / "table.md").write_text("\n".join(sections.values()))
     lines = [
-        dict(section=result.work.section, work=result.work.name, device=result.work.device, unit=result.work.unit,
-             bars=result.work.bars, samples=result.samples, not_measured=result.reason)
+        dict(
+            section=result.work.section,
+            work=result.work.name,
+            device=result.work.device,
+            unit=result.work.unit,
+            bars=result.work.bars,
+            samples=result.samples,
+            not_measured=result.reason,
+        )
         for result in results
     ]
-    content = dict(machines=machines, run=when, quick=args.quick, threads=torch.get_num_threads(), lines=lines,
-                   growth=curves or {})
+    content = dict(
+        machines=machines, run=when, quick=args.quick, threads=torch.get_num_threads(), lines=lines, growth=curves or {}
+    )
     (args.work_dir / "results.json").write_text(json.dumps(content, indent=1) + "\n")
     return sections
 

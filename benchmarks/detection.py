@@ -17,8 +17,16 @@ from .works import FFC, STOCK, Samples, Work
 
 CONFIGS = {STOCK: "configs/coco/{}.yaml", FFC: "configs/coco/{}_ffc.yaml"}
 NARROW = [  # for --quick
-    "MODEL.RESNETS.WIDTH_PER_GROUP", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 32, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8,
-    "MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16,
+    "MODEL.RESNETS.WIDTH_PER_GROUP",
+    8,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    32,
+    "MODEL.RESNETS.STEM_OUT_CHANNELS",
+    8,
+    "MODEL.FPN.OUT_CHANNELS",
+    16,
+    "MODEL.ROI_BOX_HEAD.FC_DIM",
+    16,
 ]
 FPN, C4 = "faster_rcnn_R_50_FPN_1x", "faster_rcnn_R_50_C4_paper"
 
@@ -78,8 +86,9 @@ def samples(batch: int, image: tuple[int, int], classes: int) -> list[dict]:
     for _ in range(batch):
         corner = torch.rand(10, 2) * torch.tensor([width * 0.6, height * 0.6])
         size = torch.rand(10, 2) * torch.tensor([width * 0.3, height * 0.3]) + 8
-        instances = Instances(image, gt_boxes=Boxes(torch.cat([corner, corner + size], 1)),
-                              gt_classes=torch.randint(classes, (10,)))
+        instances = Instances(
+            image, gt_boxes=Boxes(torch.cat([corner, corner + size], 1)), gt_classes=torch.randint(classes, (10,))
+        )
         pixels = torch.randint(256, (3, height, width), dtype=torch.uint8)
         found.append(dict(image=pixels, instances=instances, height=height, width=width))
     return found

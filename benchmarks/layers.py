@@ -52,10 +52,24 @@ def _line(shape, classes, dtype, bars, *, device: str, quick: bool, memory: bool
     name = f"{_shape(shape)} -> {classes}, {str(dtype).removeprefix('torch.')}"
     name += f", backend {backend}" if backend else ""
     if memory:
-        return Work("layers", f"memory kept for backward, {name}", device, "memory", bars,
-                    partial(measure_memory, shape, classes, dtype, device), backend=backend)
-    return Work("layers", f"forward + backward, {name}", device, "time", bars,
-                partial(measure_time, shape, classes, dtype, device, list(bars), 1 if quick else None), backend=backend)
+        return Work(
+            "layers",
+            f"memory kept for backward, {name}",
+            device,
+            "memory",
+            bars,
+            partial(measure_memory, shape, classes, dtype, device),
+            backend=backend,
+        )
+    return Work(
+        "layers",
+        f"forward + backward, {name}",
+        device,
+        "time",
+        bars,
+        partial(measure_time, shape, classes, dtype, device, list(bars), 1 if quick else None),
+        backend=backend,
+    )
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -111,11 +125,19 @@ def _held(quick: bool) -> Work:
 
     def measure() -> Samples:
         arguments = [str(torch.get_num_threads()), str(classes), *map(str, shape)]
-        return {name: [bytes_of(shape, torch.float32) + fresh_process("layers", [name, *arguments])]
-                for name in (PLAIN, LITERAL, FFC)}
+        return {
+            name: [bytes_of(shape, torch.float32) + fresh_process("layers", [name, *arguments])]
+            for name in (PLAIN, LITERAL, FFC)
+        }
 
-    return Work("layers", f"feature + growth of a fresh process over forward, {_shape(shape)} -> {classes}, float32",
-                "cpu", "memory", {LITERAL: None, PLAIN: 1.15}, measure)
+    return Work(
+        "layers",
+        f"feature + growth of a fresh process over forward, {_shape(shape)} -> {classes}, float32",
+        "cpu",
+        "memory",
+        {LITERAL: None, PLAIN: 1.15},
+        measure,
+    )
 
 
 class BoxHead(nn.Module):

@@ -27,8 +27,14 @@ def _row(result: Result, baseline: str, quick: bool) -> str:
         if quick and met:
             met = "not judged: quick sizes"
         theirs = f"{baseline}, {quantity(result.median(baseline), result.work.unit)}"
-        cells = [result.work.name, quantity(result.median(FFC), result.work.unit), theirs,
-                 f"{ratio:.2f}{between}", asked, met]
+        cells = [
+            result.work.name,
+            quantity(result.median(FFC), result.work.unit),
+            theirs,
+            f"{ratio:.2f}{between}",
+            asked,
+            met,
+        ]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -74,5 +80,5 @@ def write_docs(path: Path, sections: dict[str, str]) -> None:
         begin, end = marker(device, "begin"), marker(device, "end")
         found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", text, re.DOTALL)
         if MACHINE in content or MACHINE not in found[0]:
-            text = text[:found.start()] + f"{begin}\n{content}{end}" + text[found.end():]
+            text = text[: found.start()] + f"{begin}\n{content}{end}" + text[found.end() :]
     path.write_text(text)

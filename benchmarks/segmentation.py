@@ -17,9 +17,12 @@ CONFIGS = {
     FFC: "configs/cityscapes/pspnet-ffc_r50-d8_4xb2-40k_cityscapes-512x1024.py",
 }
 NARROW = {  # for --quick
-    "backbone.base_channels": 8, "backbone.stem_channels": 8,
-    "decode_head.in_channels": 256, "decode_head.channels": 16,
-    "auxiliary_head.in_channels": 128, "auxiliary_head.channels": 16,
+    "backbone.base_channels": 8,
+    "backbone.stem_channels": 8,
+    "decode_head.in_channels": 256,
+    "decode_head.channels": 16,
+    "auxiliary_head.in_channels": 128,
+    "auxiliary_head.channels": 16,
 }
 
 
@@ -29,10 +32,21 @@ def works(quick: bool) -> list[Work]:
     for device, bar, crop, image in (("cpu", 1.05, (256, 256), (512, 1024)), ("cuda", 1.02, (512, 1024), (1024, 2048))):
         if quick:
             crop = image = (64, 64)
-        for name, training, size in ((f"training iteration, batch 2, {crop[0]}x{crop[1]}", True, crop),
-                                     (f"inference, {image[0]}x{image[1]}", False, image)):
-            found.append(Work("end_to_end", f"PSPNet R50-D8, {name}", device, "time", {STOCK: bar},
-                              partial(measure_model, training, size, device, quick), ("mmseg",)))
+        for name, training, size in (
+            (f"training iteration, batch 2, {crop[0]}x{crop[1]}", True, crop),
+            (f"inference, {image[0]}x{image[1]}", False, image),
+        ):
+            found.append(
+                Work(
+                    "end_to_end",
+                    f"PSPNet R50-D8, {name}",
+                    device,
+                    "time",
+                    {STOCK: bar},
+                    partial(measure_model, training, size, device, quick),
+                    ("mmseg",),
+                )
+            )
     return found
 
 

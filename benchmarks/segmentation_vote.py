@@ -29,11 +29,19 @@ def works(quick: bool) -> list[Work]:
     name = f"{image[0]}x{image[1]}x{CLASSES} from {feature[0]}x{feature[1]}, float32"
     rounds = 1 if quick else None
     return [
-        Work("vote", f"vote at image size, {what}{name}", device, unit, {LITERAL: None, RESIZE: bar},
-             partial(measure, image, feature, device, rounds), ("mmseg",))
+        Work(
+            "vote",
+            f"vote at image size, {what}{name}",
+            device,
+            unit,
+            {LITERAL: None, RESIZE: bar},
+            partial(measure, image, feature, device, rounds),
+            ("mmseg",),
+        )
         for device, time_bar in (("cpu", 3.0), ("cuda", 1.5))
         for what, unit, bar, measure in (
-            ("", "time", time_bar, measure_time), ("peak memory, ", "memory", 1.3, measure_peak)
+            ("", "time", time_bar, measure_time),
+            ("peak memory, ", "memory", 1.3, measure_peak),
         )
     ]
 
@@ -60,7 +68,12 @@ def _head(layer: FFCConv2d):
 
     register_all_modules()
     head = FFCFCNHead(
-        in_channels=FEATURES, channels=FEATURES, num_classes=CLASSES, num_convs=0, kernel_size=1, concat_input=False,
+        in_channels=FEATURES,
+        channels=FEATURES,
+        num_classes=CLASSES,
+        num_convs=0,
+        kernel_size=1,
+        concat_input=False,
         align_corners=False,
     ).to(layer.weight.device)
     head.conv_seg.load_state_dict(layer.state_dict())

@@ -1,6 +1,6 @@
 """Fit the selectors of a run on the held-out images and add their scores on the test images to its ``scores.json``.
 
-    python -m evidence.select_outputs WORK TASK HEAD ITERATIONS SEED
+python -m evidence.select_outputs WORK TASK HEAD ITERATIONS SEED
 """
 
 import json

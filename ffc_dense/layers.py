@@ -183,9 +183,20 @@ class FFCLinear(_FFCClassifier, nn.Linear):
     _stock = nn.Linear
     _feature_dim = -1
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, num_filters: int = 3,
-                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5,
-                 normalize_input: bool = False, device=None, dtype=None):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        num_filters: int = 3,
+        interpolate: bool = True,
+        test_reduce: str = "vote",
+        eps: float = 1e-5,
+        normalize_input: bool = False,
+        device=None,
+        dtype=None,
+    ):
         _check_sizes(in_features=in_features, out_features=out_features, bias=bias, dtype=dtype)
         nn.Linear.__init__(self, in_features, out_features, bias, device=device, dtype=dtype)
         self._add_filters(in_features, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype)
@@ -223,9 +234,20 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
             shapes = f"(N, {self.in_channels}, H, W) or ({self.in_channels}, H, W)"
             raise ValueError(f"FFCConv2d expects {shapes} with H, W >= 1, got input of shape {tuple(x.shape)}")
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True, *, num_filters: int = 3,
-                 interpolate: bool = True, test_reduce: str = "vote", eps: float = 1e-5,
-                 normalize_input: bool = False, device=None, dtype=None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        bias: bool = True,
+        *,
+        num_filters: int = 3,
+        interpolate: bool = True,
+        test_reduce: str = "vote",
+        eps: float = 1e-5,
+        normalize_input: bool = False,
+        device=None,
+        dtype=None,
+    ):
         _check_sizes(in_channels=in_channels, out_channels=out_channels, bias=bias, dtype=dtype)
         nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size=1, bias=bias, device=device, dtype=dtype)
         self._add_filters(in_channels, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype)

@@ -93,7 +93,7 @@ def test_memory_kept_for_backward_counts_each_storage_once():
     assert kept_for_backward(lambda: linear(x)) == 4 * (10 * 8 + 4 * 8)  # input and weight
     assert kept_for_backward(lambda: linear(x) + linear(x)) == 4 * (10 * 8 + 4 * 8)
     assert kept_for_backward(lambda: x[:5] * x[5:]) == 4 * 10 * 8
-    assert kept_for_backward(lambda: (x.exp() * x)) == 4 * 2 * 10 * 8
+    assert kept_for_backward(lambda: x.exp() * x) == 4 * 2 * 10 * 8
     assert kept_for_backward(lambda: x.detach() + 1) == 0
 
 

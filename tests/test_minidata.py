@@ -186,8 +186,12 @@ def test_coco_eval_of_perfect_detections_is_one(coco_root):
     coco = load_coco(coco_root, "val")
     for kind in ("bbox", "segm"):
         detections = [
-            {"image_id": a["image_id"], "category_id": a["category_id"], "score": 1.0,
-             **({"bbox": a["bbox"]} if kind == "bbox" else {"segmentation": coco.annToRLE(a)})}
+            {
+                "image_id": a["image_id"],
+                "category_id": a["category_id"],
+                "score": 1.0,
+                **({"bbox": a["bbox"]} if kind == "bbox" else {"segmentation": coco.annToRLE(a)}),
+            }
             for a in coco.dataset["annotations"]
         ]
         with contextlib.redirect_stdout(io.StringIO()):
@@ -282,8 +286,18 @@ def test_cityscapes_evaluation_of_ground_truth_is_one(cityscapes_root):
         result = evaluation.evaluateImgLists(files, files, evaluation.args)
     assert result["averageScoreClasses"] == pytest.approx(1.0)
     present = {name for name, score in result["classScores"].items() if not np.isnan(score)}
-    assert present == {"road", "sidewalk", "building", "vegetation", "terrain", "sky",
-                       "person", "rider", "car", "bicycle"}
+    assert present == {
+        "road",
+        "sidewalk",
+        "building",
+        "vegetation",
+        "terrain",
+        "sky",
+        "person",
+        "rider",
+        "car",
+        "bicycle",
+    }
 
 
 # The folder
@@ -352,10 +366,13 @@ def test_other_parameters_regenerate(make, tmp_path):
     assert hashes(tmp_path / "a") == hashes(make(tmp_path / "b", 2, 1, seed=3))
 
 
-@pytest.mark.parametrize(("make", "module", "name"), [
-    (make_mini_coco, coco_module, "make_image"),
-    (make_mini_cityscapes, cityscapes_module, "make_scene"),
-])
+@pytest.mark.parametrize(
+    ("make", "module", "name"),
+    [
+        (make_mini_coco, coco_module, "make_image"),
+        (make_mini_cityscapes, cityscapes_module, "make_scene"),
+    ],
+)
 def test_interrupted_generation_is_completed(make, module, name, tmp_path, monkeypatch):
     original = getattr(module, name)
 
@@ -413,8 +430,18 @@ def test_cli_reports_a_bad_root(tmp_path, capsys):
 
 
 def test_cli_in_a_new_process_gives_the_same_bytes(tmp_path):
-    command = [sys.executable, "-m", "ffc_dense.minidata", "coco", "--root", str(tmp_path / "a"),
-               "--num-train", "2", "--num-val", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "ffc_dense.minidata",
+        "coco",
+        "--root",
+        str(tmp_path / "a"),
+        "--num-train",
+        "2",
+        "--num-val",
+        "1",
+    ]
     subprocess.run(command, check=True, cwd=Path(minidata.__file__).parents[2])
     assert hashes(tmp_path / "a") == hashes(make_mini_coco(tmp_path / "b", 2, 1))
 

@@ -51,8 +51,13 @@ def test_an_evaluation_in_one_twins_folder_leaves_the_pair_together(tmp_path):
     """It replaces seed, weights, reduction and the unscaled schedule in config.yaml."""
     stock = detectron2_run(tmp_path / "a", seed=2, ap=27.0, iteration=100, max_iter=100)
     ffc = detectron2_run(tmp_path / "b", ffc=True, seed=2, ap=28.0, iteration=100, max_iter=100)
-    overwrite_config(ffc, SEED=1, MODEL__WEIGHTS=str(ffc / "model_final.pth"), SOLVER__MAX_ITER=50,
-                     MODEL__ROI_BOX_HEAD__FFC__TEST_REDUCE="mean")
+    overwrite_config(
+        ffc,
+        SEED=1,
+        MODEL__WEIGHTS=str(ffc / "model_final.pth"),
+        SOLVER__MAX_ITER=50,
+        MODEL__ROI_BOX_HEAD__FFC__TEST_REDUCE="mean",
+    )
     evaluated = {"weights": str(ffc / "model_final.pth"), "reduction": "mean"}
     (ffc / "results.json").write_text(json.dumps({"bbox": box_scores(26.0), "evaluated": evaluated}))
     runs = read_runs([stock, ffc])
@@ -246,7 +251,10 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
 
 def test_without_scipy_there_are_means_and_a_hint(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
-    folders = [detectron2_run(tmp_path / f"{ffc}{seed}", ffc=ffc, seed=seed, ap=27.0 + ffc * seed)
-               for ffc in (False, True) for seed in (1, 2)]
+    folders = [
+        detectron2_run(tmp_path / f"{ffc}{seed}", ffc=ffc, seed=seed, ap=27.0 + ffc * seed)
+        for ffc in (False, True)
+        for seed in (1, 2)
+    ]
     (row,) = rows(report(compare(read_runs(folders))), PAPER_C4, "FFC", "vote", "AP")
     assert row[5].startswith("+1.50 ± 0.71") and "pip install scipy" in row[-1]

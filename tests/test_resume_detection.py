@@ -211,8 +211,11 @@ def test_the_newest_checkpoints_are_kept_those_from_before_a_resume_too(uninterr
 
 
 def test_keys_of_checkpoints_and_losses_are_checked(dataset, tmp_path):
-    for key, value in (("CHECKPOINT_MAX_TO_KEEP", -1), ("NON_FINITE_LOSS.ACTION", "ignore"),
-                       ("NON_FINITE_LOSS.MAX_CONSECUTIVE", 0)):
+    for key, value in (
+        ("CHECKPOINT_MAX_TO_KEEP", -1),
+        ("NON_FINITE_LOSS.ACTION", "ignore"),
+        ("NON_FINITE_LOSS.MAX_CONSECUTIVE", 0),
+    ):
         cfg = tiny_cfg(tmp_path, f"SOLVER.{key}", value, "DATASETS.TRAIN", [dataset])
         with pytest.raises(UserError, match=rf"SOLVER\.{key}.*{value}"):
             ReliableTrainer(cfg)

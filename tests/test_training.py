@@ -116,8 +116,10 @@ def test_mmseg_stock_checkpoint_warm_starts_ffc_and_tests_with_augmentation(fold
 
 @pytest.mark.slow
 def test_evaluations_that_train_net_lacks_are_refused_before_training(folder):
-    for option, name in ((["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED"),
-                         (["DATASETS.TEST", "('voc_2007_test',)"], "voc_2007_test")):
+    for option, name in (
+        (["TEST.AUG.ENABLED", True], "TEST.AUG.ENABLED"),
+        (["DATASETS.TEST", "('voc_2007_test',)"], "voc_2007_test"),
+    ):
         done = detectron2(folder, "faster_rcnn_R_18_FPN_ffc.yaml", folder / "x", 1, *option, check=False)
         assert done.returncode != 0 and name in done.stderr
         assert not (folder / "x").exists()

@@ -46,8 +46,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
     parser.add_argument("--output", help="folder for the results; analysis_CHECKPOINT beside the checkpoint by default")
-    parser.add_argument("--gallery", type=int, default=8, metavar="N",
-                        help="images with most fixed, and as many with most broken decisions, to record; default 8")
+    parser.add_argument(
+        "--gallery",
+        type=int,
+        default=8,
+        metavar="N",
+        help="images with most fixed, and as many with most broken decisions, to record; default 8",
+    )
     add_debug_argument(parser)
     return parser.parse_intermixed_args(argv)
 

@@ -39,25 +39,46 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         sub = layouts.add_parser(layout, help=f"a dataset in the layout of {layout}", allow_abbrev=False)
         sub.add_argument("path", type=Path, help=f"the folder with {holds}, or the one above it, with {layout}/ in it")
         sub.add_argument("--split", choices=("train", "val"), help="check this one only")
-        sub.add_argument("--num-train", type=positive, help="images of train; default: the official number, or that "
-                         "with which the mini dataset was made")
+        sub.add_argument(
+            "--num-train",
+            type=positive,
+            help="images of train; default: the official number, or that with which the mini dataset was made",
+        )
         sub.add_argument("--num-val", type=positive, help="images of val")
         sub.add_argument("--any-size", action="store_true", help="check no number of images")
         sub.add_argument("--num-classes", type=positive, help="as in the model's config")
-        sub.add_argument("--fast", action="store_true", help="read the files' headers and ends only (of "
-                         "Cityscapes also 20 labels per split): files damaged in between are not found")
+        sub.add_argument(
+            "--fast",
+            action="store_true",
+            help="read the files' headers and ends only (of "
+            "Cityscapes also 20 labels per split): files damaged in between are not found",
+        )
         sub.add_argument("--workers", type=positive, help="processes; default: one per core, at most 16")
         sub.add_argument("--max-lines", type=natural, default=10, help="lines per kind of fault; 0: all (default: 10)")
-        sub.add_argument("--as-warning", action="append", default=[], choices=KINDS, metavar="KIND",
-                         help="faults of this kind, the word in brackets, are no errors; may be repeated")
+        sub.add_argument(
+            "--as-warning",
+            action="append",
+            default=[],
+            choices=KINDS,
+            metavar="KIND",
+            help="faults of this kind, the word in brackets, are no errors; may be repeated",
+        )
         sub.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
         if layout == "coco":
             for split in ("train", "val"):
-                sub.add_argument(f"--{split}", nargs=2, metavar=("JSON", "IMAGES"), help=f"annotation file and image "
-                                 f"folder of {split}, below PATH, in a layout of your own; of any size")
+                sub.add_argument(
+                    f"--{split}",
+                    nargs=2,
+                    metavar=("JSON", "IMAGES"),
+                    help=f"annotation file and image "
+                    f"folder of {split}, below PATH, in a layout of your own; of any size",
+                )
         else:
-            sub.add_argument("--make-train-ids", action="store_true", help="first write the labelTrainIds that are "
-                             "missing, with cityscapesscripts")
+            sub.add_argument(
+                "--make-train-ids",
+                action="store_true",
+                help="first write the labelTrainIds that are missing, with cityscapesscripts",
+            )
             sub.add_argument("--overwrite", action="store_true", help="with --make-train-ids: write all of them again")
     args = parser.parse_args(argv)
     sub = layouts.choices[args.layout]
@@ -78,7 +99,10 @@ def check(args: argparse.Namespace, report: Report, progress: Progress) -> None:
     common = {
         "splits": [args.split] if args.split else ["train", "val"],
         "counts": {"train": args.num_train, "val": args.num_val},
-        "any_size": args.any_size, "fast": args.fast, "workers": args.workers, "progress": progress,
+        "any_size": args.any_size,
+        "fast": args.fast,
+        "workers": args.workers,
+        "progress": progress,
     }
     if args.layout == "coco":
         files = {split: tuple(pair) for split in ("train", "val") if (pair := getattr(args, split))}

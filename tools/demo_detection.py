@@ -99,8 +99,11 @@ def _confident(detections, votes):
     """(box, label, score, votes of the outputs) of the detections drawn, the best last, so that it lies on top."""
     found = []
     for box, label, score, ballot in zip(
-        detections.pred_boxes.tensor.tolist(), detections.pred_classes.tolist(), detections.scores.tolist(),
-        votes.T.tolist(), strict=True,
+        detections.pred_boxes.tensor.tolist(),
+        detections.pred_classes.tolist(),
+        detections.scores.tolist(),
+        votes.T.tolist(),
+        strict=True,
     ):
         if score > MIN_SCORE:
             found.append((box, label, score, ballot))
@@ -114,6 +117,11 @@ def _box(axis, box, text: str, colour: str) -> None:
     while any(abs(x - other.get_position()[0]) < 30 and abs(y - other.get_position()[1]) < 6 for other in axis.texts):
         y += 6  # below a label that is there already
     axis.text(
-        x, y, text, color="white", fontsize=7, verticalalignment="bottom",
+        x,
+        y,
+        text,
+        color="white",
+        fontsize=7,
+        verticalalignment="bottom",
         bbox=dict(facecolor=colour, edgecolor="none", pad=1),
     )

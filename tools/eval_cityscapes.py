@@ -50,15 +50,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help=".pth or .safetensors file; ?sha256=HEX may follow")
-    parser.add_argument("--reduce", type=lambda names: names.split(","), default=[], metavar="NAMES",
-                        help="vote, mean, out1 ... out7, several with commas, or all; the config's own by default. Not "
-                             "for stock models")
-    parser.add_argument("--ensemble", nargs="+", default=[], metavar="CHECKPOINT",
-                        help="more checkpoints of this config: the outputs of all vote together, or are averaged")
-    parser.add_argument("--work-dir", help="default: eval_CHECKPOINT beside the checkpoint; of an ensemble of N, "
-                                           "ensemble_N_CHECKPOINT")
-    parser.add_argument("--split", choices=["val", "test"], default="val",
-                        help="test: the images without labels; writes PNGs for the test server only")
+    parser.add_argument(
+        "--reduce",
+        type=lambda names: names.split(","),
+        default=[],
+        metavar="NAMES",
+        help="vote, mean, out1 ... out7, several with commas, or all; the config's own by default. Not "
+        "for stock models",
+    )
+    parser.add_argument(
+        "--ensemble",
+        nargs="+",
+        default=[],
+        metavar="CHECKPOINT",
+        help="more checkpoints of this config: the outputs of all vote together, or are averaged",
+    )
+    parser.add_argument(
+        "--work-dir", help="default: eval_CHECKPOINT beside the checkpoint; of an ensemble of N, ensemble_N_CHECKPOINT"
+    )
+    parser.add_argument(
+        "--split",
+        choices=["val", "test"],
+        default="val",
+        help="test: the images without labels; writes PNGs for the test server only",
+    )
     parser.add_argument("--no-png", action="store_true", help="write no PNGs, and so do without cityscapesscripts")
     parser.add_argument("--maps", action="store_true", help="write agreement and confidence of every pixel")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
@@ -99,8 +114,12 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     if args.maps:
         cfg.model = with_opinions(cfg.model)
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
-    png = dict(type="CityscapesScriptsMetric", prefix=OFFICIAL, keep_results=True,
-               output_dir=str(Path(cfg.work_dir, "png", "{reduction}")))
+    png = dict(
+        type="CityscapesScriptsMetric",
+        prefix=OFFICIAL,
+        keep_results=True,
+        output_dir=str(Path(cfg.work_dir, "png", "{reduction}")),
+    )
     if args.split == "test":
         images = Path(dataset.get("data_root") or "", "leftImg8bit", "test")
         if not images.is_dir():
@@ -197,8 +216,11 @@ def main(args: argparse.Namespace) -> None:
         report["weights"], path = [args.checkpoint, *args.ensemble], path.with_name("ensemble.json")
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(table(results))
-    print(f"scores: {path}" + ("" if args.no_png else f", predictions: {path.parent / 'png'}")
-          + (f", maps: {path.parent / 'maps'}" if args.maps else ""))
+    print(
+        f"scores: {path}"
+        + ("" if args.no_png else f", predictions: {path.parent / 'png'}")
+        + (f", maps: {path.parent / 'maps'}" if args.maps else "")
+    )
 
 
 def command(argv: list[str] | None = None) -> None:

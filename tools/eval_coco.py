@@ -223,8 +223,14 @@ def reported_main(args) -> dict:
 def command(argv: list[str] | None = None) -> None:
     with reporting("eval_coco.py", "--debug" in (sys.argv[1:] if argv is None else argv)):
         args = parse_args(argv)
-        launch(reported_main, args.num_gpus, num_machines=args.num_machines, machine_rank=args.machine_rank,
-               dist_url=args.dist_url, args=(args,))
+        launch(
+            reported_main,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
 
 
 if __name__ == "__main__":

@@ -37,11 +37,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
-    parser.add_argument("--images", nargs="+", default=[], metavar="FILE",
-                        help="to check a detector on too; it finds nothing in noise once it is trained")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="to check a detector on too; it finds nothing in noise once it is trained",
+    )
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ... outM; the config's own by default")
-    parser.add_argument("--opset", type=int, default=OPSET, metavar="N",
-                        help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default {OPSET}")
+    parser.add_argument(
+        "--opset", type=int, default=OPSET, metavar="N", help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default {OPSET}"
+    )
     add_debug_argument(parser)
     return parser.parse_intermixed_args(argv)
 

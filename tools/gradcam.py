@@ -38,8 +38,13 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
     parser.add_argument("--output", required=True, metavar="FOLDER")
     parser.add_argument("--outputs", type=numbers, metavar="N,N,...",
                         help="1 for Out1; default: those that classify a stage of the chain, 1,3,5,7")  # fmt: skip
-    parser.add_argument("--target", default="own", metavar="CLASS", help="the class whose logit is explained: 'own', "
-                        "of each output its own prediction (default); 'vote', the final prediction; or a class's name")
+    parser.add_argument(
+        "--target",
+        default="own",
+        metavar="CLASS",
+        help="the class whose logit is explained: 'own', "
+        "of each output its own prediction (default); 'vote', the final prediction; or a class's name",
+    )
     parser.add_argument("--limit", type=partial(at_least, 1), default=3, metavar="N",
                         help="boxes or regions of an image; default: 3")  # fmt: skip
     parser.add_argument("--confidence-threshold", type=float, default=0.5, metavar="SCORE",

@@ -68,8 +68,11 @@ def our_score(name: str, ffc: bool, results: list[dict]) -> str:
     for group in results:
         if group["config"] == name:
             wanted = ("FFC", "vote") if ffc else ("stock", "stock")
-            found = [r for r in group["results"]
-                     if (r["variant"], r["reduction"]) == wanted and r["metric"] in ("AP50", "AP75", "AP", "mIoU")]
+            found = [
+                r
+                for r in group["results"]
+                if (r["variant"], r["reduction"]) == wanted and r["metric"] in ("AP50", "AP75", "AP", "mIoU")
+            ]
             if found:
                 return " / ".join(f"{r['mean']:.1f}" for r in found) + f" (n = {found[0]['n']})"
     return ""

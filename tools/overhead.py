@@ -139,8 +139,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="*", metavar="PATTERN", help="pattern in a config's FOLDER/NAME")
     parser.add_argument("--json", metavar="FILE", help="write every count there, for tools/model_zoo.py")
-    parser.add_argument("--reuse", metavar="FILE",
-                        help="an earlier --json: models that did not change are not counted again")
+    parser.add_argument(
+        "--reuse", metavar="FILE", help="an earlier --json: models that did not change are not counted again"
+    )
     return parser.parse_args(argv)
 
 
@@ -151,8 +152,11 @@ def main(argv: list[str] | None = None) -> None:
     known = {}
     if args.reuse:
         earlier = json.loads(Path(args.reuse).read_text())
-        known = {side["key"]: {name: side[name] for name in ("parameters", "flops", "flops_train", "classifiers")}
-                 for pair in earlier["pairs"] for side in (pair["stock"], pair["ffc"])}
+        known = {
+            side["key"]: {name: side[name] for name in ("parameters", "flops", "flops_train", "classifiers")}
+            for pair in earlier["pairs"]
+            for side in (pair["stock"], pair["ffc"])
+        }
     count = Counter(known)
     counted = []
     for number, (stock, ffc) in enumerate(pairs, 1):

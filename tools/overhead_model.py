@@ -27,8 +27,14 @@ class Classifier:
     flops_train: int
 
     @classmethod
-    def of(cls, name: str, layer: nn.Module, shape: tuple[int, ...], flops_test: int,
-           layer_flops: Callable[[nn.Module, torch.Tensor], int]) -> "Classifier":
+    def of(
+        cls,
+        name: str,
+        layer: nn.Module,
+        shape: tuple[int, ...],
+        flops_test: int,
+        layer_flops: Callable[[nn.Module, torch.Tensor], int],
+    ) -> "Classifier":
         """``flops_test`` was counted inside the model; that of training is counted here, on the layer alone."""
         ffc = isinstance(layer, FFCLinear | FFCConv2d)
         classes, features = layer.weight.shape[:2]

@@ -27,13 +27,26 @@ ANALYZE = Path(__file__).resolve().parent / "analyze_outputs.py"
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="output folder of a run, or a folder of such")
-    parser.add_argument("--stock", action="append", default=[], metavar="STOCK_RUN_DIR",
-                        help="output folder of the stock twin, if it is not among RUN_DIR; may be given again")
+    parser.add_argument(
+        "--stock",
+        action="append",
+        default=[],
+        metavar="STOCK_RUN_DIR",
+        help="output folder of the stock twin, if it is not among RUN_DIR; may be given again",
+    )
     parser.add_argument("--output", metavar="HTML", help="default: report.html in the first RUN_DIR")
-    parser.add_argument("--max-images", type=int, default=MOST_IMAGES, metavar="N",
-                        help=f"in the gallery of each run; default {MOST_IMAGES}")
-    parser.add_argument("--analyze", action="store_true",
-                        help="analyse the FFC runs that have no analysis, or one older than their last checkpoint")
+    parser.add_argument(
+        "--max-images",
+        type=int,
+        default=MOST_IMAGES,
+        metavar="N",
+        help=f"in the gallery of each run; default {MOST_IMAGES}",
+    )
+    parser.add_argument(
+        "--analyze",
+        action="store_true",
+        help="analyse the FFC runs that have no analysis, or one older than their last checkpoint",
+    )
     add_debug_argument(parser)
     return parser.parse_args(argv)
 

@@ -25,8 +25,12 @@ from ffc_dense.results.plot import draw
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="none: the paper's table, all runs missing")
-    parser.add_argument("--reduce", nargs="+", metavar="NAME",
-                        help="reductions of FFC that get a row (vote, mean, out1 ...); default: all that there are")
+    parser.add_argument(
+        "--reduce",
+        nargs="+",
+        metavar="NAME",
+        help="reductions of FFC that get a row (vote, mean, out1 ...); default: all that there are",
+    )
     parser.add_argument("--json", metavar="FILE", help="write every run, mean and test there too")
     parser.add_argument("--plot", metavar="PNG", help="write a picture of AP and mIoU there")
     return parser.parse_args(argv)

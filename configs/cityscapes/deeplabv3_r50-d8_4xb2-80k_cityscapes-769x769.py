@@ -1,6 +1,8 @@
 _base_ = [
-    '../_base_/models/deeplabv3_r50-d8.py', '../_base_/datasets/cityscapes_769x769.py',
-    '../_base_/default_runtime_cityscapes.py', '../_base_/schedules/schedule_80k.py'
+    "../_base_/models/deeplabv3_r50-d8.py",
+    "../_base_/datasets/cityscapes_769x769.py",
+    "../_base_/default_runtime_cityscapes.py",
+    "../_base_/schedules/schedule_80k.py",
 ]
 crop_size = (769, 769)
 data_preprocessor = dict(size=crop_size)
@@ -8,4 +10,5 @@ model = dict(
     data_preprocessor=data_preprocessor,
     decode_head=dict(align_corners=True),
     auxiliary_head=dict(align_corners=True),
-    test_cfg=dict(mode='slide', crop_size=crop_size, stride=(513, 513)))
+    test_cfg=dict(mode="slide", crop_size=crop_size, stride=(513, 513)),
+)

@@ -1,3 +1,3 @@
-_base_ = './pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py'
-custom_imports = dict(imports=['ffc_dense.segmentation'], allow_failed_imports=False)
-model = dict(decode_head=dict(type='FFCPSPHead'))
+_base_ = "./pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py"
+custom_imports = dict(imports=["ffc_dense.segmentation"], allow_failed_imports=False)
+model = dict(decode_head=dict(type="FFCPSPHead"))

@@ -1,3 +1,3 @@
-_base_ = './pspnet_r50-d8_4xb2-80k_cityscapes-769x769.py'
-custom_imports = dict(imports=['ffc_dense.segmentation'], allow_failed_imports=False)
-model = dict(decode_head=dict(type='FFCPSPHead'))
+_base_ = "./pspnet_r50-d8_4xb2-80k_cityscapes-769x769.py"
+custom_imports = dict(imports=["ffc_dense.segmentation"], allow_failed_imports=False)
+model = dict(decode_head=dict(type="FFCPSPHead"))

@@ -41,8 +41,9 @@ def check_model(cfg: CfgNode) -> None:
     for key, name, registry in _registered(cfg):
         if name not in registry:
             names = [registered for registered, _ in registry]
-            raise UserError(f"{key}: nothing is registered as {name!r} in detectron2's {registry._name}"
-                            f"{one_of(name, names)}")
+            raise UserError(
+                f"{key}: nothing is registered as {name!r} in detectron2's {registry._name}{one_of(name, names)}"
+            )
     if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":
         check_ffc(cfg)
 
@@ -119,8 +120,9 @@ def check_lazy_config(cfg: DictConfig) -> None:
     """
     for key in ("train", "model", "optimizer", "lr_multiplier", "dataloader.train", "dataloader.test"):
         if OmegaConf.select(cfg, key) is None:
-            raise UserError(f"{key}: the config has no such key; import it from another config, such as detectron2's "
-                            "configs/common")
+            raise UserError(
+                f"{key}: the config has no such key; import it from another config, such as detectron2's configs/common"
+            )
     check_nodes(cfg)
     for loader, names in zip(("train", "test"), lazy_datasets(cfg), strict=True):
         check_registered_datasets(f"dataloader.{loader}.dataset.names", names)

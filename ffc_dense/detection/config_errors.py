@@ -47,8 +47,10 @@ def explain_yaml(error: Exception, where: str) -> str | None:
     if "Override list has odd length" in text:
         return f"{where}: expected pairs KEY VALUE, got an odd number of words; give every key one value: {text}"
     if isinstance(error, yaml.constructor.ConstructorError):
-        return (f"{where}: a tag that is no plain value ({first_lines(error)}); write numbers, texts, lists and maps: "
-                "files that make Python objects would run code and are not read")
+        return (
+            f"{where}: a tag that is no plain value ({first_lines(error)}); write numbers, texts, lists and maps: "
+            "files that make Python objects would run code and are not read"
+        )
     if isinstance(error, yaml.YAMLError):
         return f"{where}: no valid yaml ({text}); correct the file"
     if isinstance(error, AssertionError) and "does not exist" in text:

@@ -83,5 +83,3 @@ class Analysis:
             if key.startswith("class.") and first[key] is not None and vote.get(key) is not None
         ]
         return sorted(found, key=lambda row: -row["gain"])
-
-

@@ -171,10 +171,14 @@ def _write_split(root, split, count, seed):
         stem = f"{city}_{index:06d}_{FRAME:06d}"
         for kind, label_image in draw_labels(objects).items():
             label_image.save(labels / f"{stem}_gtFine_{kind}.png", compress_level=PNG_EFFORT)
-        folder.write_json(labels / f"{stem}_gtFine_polygons.json", {
-            "imgHeight": HEIGHT, "imgWidth": WIDTH,
-            "objects": [{"label": label, "polygon": polygon} for label, polygon in objects],
-        })
+        folder.write_json(
+            labels / f"{stem}_gtFine_polygons.json",
+            {
+                "imgHeight": HEIGHT,
+                "imgWidth": WIDTH,
+                "objects": [{"label": label, "polygon": polygon} for label, polygon in objects],
+            },
+        )
         image.save(images / f"{stem}_leftImg8bit.png", compress_level=PNG_EFFORT)
         provenance.append({"file": f"leftImg8bit/{split}/{city}/{stem}_leftImg8bit.png", **origin})
         num_things += sum(label in THINGS for label, _ in objects)

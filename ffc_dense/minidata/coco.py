@@ -127,17 +127,32 @@ def _write_split(root, split, count, seed):
         file_name = f"{image_id:012d}.jpg"
         image.save(image_folder / file_name, quality=JPEG_QUALITY)
         licence = PHOTOS[origin["photos"][0][0]].licence
-        images.append({"id": image_id, "file_name": file_name, "height": HEIGHT, "width": WIDTH,
-                       "license": _PHOTO_LICENCES.index(licence) + 1})
+        images.append(
+            {
+                "id": image_id,
+                "file_name": file_name,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "license": _PHOTO_LICENCES.index(licence) + 1,
+            }
+        )
         annotations += [annotation(obj, image_id, number) for number, obj in enumerate(objects, start=1)]
         provenance.append({"file": f"{split}2017/{file_name}", **origin})
-    folder.write_json(root / "annotations" / f"instances_{split}2017.json", {
-        "info": {"description": "ffc_dense mini COCO: handwritten digits on plates over photographs",
-                 "version": str(folder.VERSION), "year": 2026, "contributor": "ffc_dense", "url": "",
-                 "date_created": "2026/01/01"},
-        "licenses": _licences(),
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": d + 1, "name": str(d), "supercategory": "digit"} for d in range(10)],
-    })
+    folder.write_json(
+        root / "annotations" / f"instances_{split}2017.json",
+        {
+            "info": {
+                "description": "ffc_dense mini COCO: handwritten digits on plates over photographs",
+                "version": str(folder.VERSION),
+                "year": 2026,
+                "contributor": "ffc_dense",
+                "url": "",
+                "date_created": "2026/01/01",
+            },
+            "licenses": _licences(),
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": d + 1, "name": str(d), "supercategory": "digit"} for d in range(10)],
+        },
+    )
     return {"images": len(images), "objects": len(annotations)}, provenance

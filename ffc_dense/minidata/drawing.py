@@ -131,8 +131,9 @@ def place(rng, size, area, taken, gap=2, tries=80):
     for _ in range(tries):
         x, y = int(rng.integers(x0, x1 - w + 1)), int(rng.integers(y0, y1 - h + 1))
         box = (x, y, x + w, y + h)
-        if all(box[2] + gap <= t[0] or t[2] + gap <= box[0] or box[3] + gap <= t[1] or t[3] + gap <= box[1]
-               for t in taken):
+        if all(
+            box[2] + gap <= t[0] or t[2] + gap <= box[0] or box[3] + gap <= t[1] or t[3] + gap <= box[1] for t in taken
+        ):
             taken.append(box)
             return x, y
     return None

@@ -52,9 +52,7 @@ def _check_owner(root, layout, marker):
                 "nothing was changed: give an empty or new folder, or move its content away"
             )
     elif marker.get("layout") != layout:
-        raise DatasetFolderError(
-            f"{root} holds the mini {marker.get('layout')} dataset; give {layout} its own folder"
-        )
+        raise DatasetFolderError(f"{root} holds the mini {marker.get('layout')} dataset; give {layout} its own folder")
 
 
 def generate(root, layout, top_folders, parameters, count_images, write_split):

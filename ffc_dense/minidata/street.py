@@ -57,8 +57,17 @@ def layout(rng):
     vanish = rng.uniform(80, 176)
     left_edge, right_edge = rng.uniform(30, 95), rng.uniform(161, 226)
     for label, top, extra in (("sidewalk", 18, rng.uniform(26, 46, 2)), ("road", 9, (0, 0))):
-        shapes.append((label, [(vanish - top, horizon), (vanish + top, horizon),
-                               (right_edge + extra[1], bottom), (left_edge - extra[0], bottom)]))
+        shapes.append(
+            (
+                label,
+                [
+                    (vanish - top, horizon),
+                    (vanish + top, horizon),
+                    (right_edge + extra[1], bottom),
+                    (left_edge - extra[0], bottom),
+                ],
+            )
+        )
     if rng.random() < 0.5:
         trees(1, 4, 12)  # a bush in front of everything
     return [(label, to_polygon(points)) for label, points in shapes]

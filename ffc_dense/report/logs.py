@@ -29,8 +29,12 @@ def entries(run: Run) -> list[dict]:
                  for line in lines if _is_number(line.get("iteration"))]  # fmt: skip
     else:
         commands = since_last_start(trainings(folder), folder / f"{run.name}.py")
-        found = [{**entry, "iterations": entry["step"]}
-                 for training in commands for entry in training.entries if _is_number(entry.get("step"))]
+        found = [
+            {**entry, "iterations": entry["step"]}
+            for training in commands
+            for entry in training.entries
+            if _is_number(entry.get("step"))
+        ]
     kept: list[dict] = []
     for entry in found:
         while kept and kept[-1]["iterations"] > entry["iterations"]:

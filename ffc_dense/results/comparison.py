@@ -27,12 +27,18 @@ class Comparison:
 
     def scores(self, variant: str, reduction: str, metric: str) -> list[float]:
         """Of every run that has it, seeds known or not."""
-        return [run.scores[reduction][metric] for run in self.runs.get(variant, [])
-                if metric in run.scores.get(reduction, {})]
+        return [
+            run.scores[reduction][metric]
+            for run in self.runs.get(variant, [])
+            if metric in run.scores.get(reduction, {})
+        ]
 
     def by_seed(self, variant: str, reduction: str, metric: str) -> dict[int, float]:
-        return {run.seed: run.scores[reduction][metric] for run in self.runs.get(variant, [])
-                if run.seed is not None and metric in run.scores.get(reduction, {})}
+        return {
+            run.seed: run.scores[reduction][metric]
+            for run in self.runs.get(variant, [])
+            if run.seed is not None and metric in run.scores.get(reduction, {})
+        }
 
     def reductions(self, variant: str) -> list[str]:
         """Those that a run of the variant was evaluated under: vote, mean, out1, out2, ..."""

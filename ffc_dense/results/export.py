@@ -28,14 +28,25 @@ def as_json(comparisons: list[Comparison]) -> list[dict]:
 
 def _result(group: Comparison, variant: str, reduction: str, metric: str) -> dict:
     summary = Summary.of(group.scores(variant, reduction, metric))
-    result = {"variant": variant, "reduction": reduction, "metric": metric,
-              "n": summary.n, "mean": summary.mean, "sd": summary.sd}
+    result = {
+        "variant": variant,
+        "reduction": reduction,
+        "metric": metric,
+        "n": summary.n,
+        "mean": summary.mean,
+        "sd": summary.sd,
+    }
     test = None
     if variant != STOCK:
         test = paired(group.by_seed(STOCK, STOCK, metric), group.by_seed(variant, reduction, metric))
     if test is not None:
         result["difference"] = {
-            "seeds": list(test.seeds), "mean": test.difference.mean, "sd": test.difference.sd,
-            "interval_95": test.interval, "t_p": test.t_p, "wilcoxon_p": test.wilcoxon_p, "note": test.note,
+            "seeds": list(test.seeds),
+            "mean": test.difference.mean,
+            "sd": test.difference.sd,
+            "interval_95": test.interval,
+            "t_p": test.t_p,
+            "wilcoxon_p": test.wilcoxon_p,
+            "note": test.note,
         }
     return result

@@ -29,8 +29,9 @@ def scores(comparisons: list[Comparison], reductions: list[str] | None = None) -
     if not comparisons:
         return "no runs"
     metrics = METRICS[comparisons[0].framework]
-    published = [metric for metric in metrics
-                 if any(group.system and metric in group.system.stock for group in comparisons)]
+    published = [
+        metric for metric in metrics if any(group.system and metric in group.system.stock for group in comparisons)
+    ]
     head = ["config", "classifier", "test", "n", *metrics, *(f"{name}, paper" for name in published)]
     head += [f"{name}, FFC - stock" for name in metrics]
     lines = [_row(head), "|" + "---|" * len(head)]
@@ -47,8 +48,7 @@ def chosen(group: Comparison, variant: str, reductions: list[str] | None) -> lis
     return reductions or group.reductions(variant) or ["vote"]
 
 
-def _score_row(group: Comparison, variant: str, reduction: str, metrics: tuple[str, ...],
-               published: list[str]) -> str:
+def _score_row(group: Comparison, variant: str, reduction: str, metrics: tuple[str, ...], published: list[str]) -> str:
     found = {metric: group.scores(variant, reduction, metric) for metric in metrics}
     n = max(map(len, found.values()))
     cells = [group.name, variant, "-" if variant == STOCK else reduction, str(n) if n else "-"]
@@ -107,8 +107,18 @@ def seed_table(comparisons: list[Comparison], reductions: list[str] | None = Non
                         lines.append(_row([group.name, variant, reduction, metric, *cells]))
     if not lines:
         return ""
-    head = ["config", "classifier", "test", "metric", "n (seeds)", "mean difference ± sd", "95 % interval",
-            "paired t-test, p", "Wilcoxon, p (least possible)", "note"]
+    head = [
+        "config",
+        "classifier",
+        "test",
+        "metric",
+        "n (seeds)",
+        "mean difference ± sd",
+        "95 % interval",
+        "paired t-test, p",
+        "Wilcoxon, p (least possible)",
+        "note",
+    ]
     return "\n".join([_row(head), "|" + "---|" * len(head), *lines])
 
 

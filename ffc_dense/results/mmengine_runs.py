@@ -159,8 +159,11 @@ def _world_size(log: Path) -> int | None:
 def _variant(head: dict) -> str:
     if not head["type"].split(".")[-1].startswith("FFC"):
         return STOCK
-    options = [f"{name}={head[name]}" for name in FFC_OPTIONS
-               if name in head and name != "test_reduce" and (name, head[name]) != ("num_filters", 3)]
+    options = [
+        f"{name}={head[name]}"
+        for name in FFC_OPTIONS
+        if name in head and name != "test_reduce" and (name, head[name]) != ("num_filters", 3)
+    ]
     return " ".join(["FFC", *options])
 
 

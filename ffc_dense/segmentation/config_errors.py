@@ -39,8 +39,10 @@ def explain_config(error: Exception, path: str) -> str | None:
         return f"{path}: {text}; name one base for each key, or delete one of the bases"
     if isinstance(error, ImportError) and "custom modules" in text:
         cause = error.__cause__ or error.__context__
-        return (f"{path}: custom_imports {error.args[0].splitlines()[0].partition('from ')[2].partition(', the')[0]}: "
-                f"{first_lines(cause) if cause else text}; correct the module's name, or set PYTHONPATH")
+        return (
+            f"{path}: custom_imports {error.args[0].splitlines()[0].partition('from ')[2].partition(', the')[0]}: "
+            f"{first_lines(cause) if cause else text}; correct the module's name, or set PYTHONPATH"
+        )
     if isinstance(error, OSError) and "Only py/yml" in text:
         return f"{path}: expected a config, a .py file; correct the path"
     return explain_file(error) or f"{path}: {type(error).__name__}: {text}; correct the config file"
@@ -64,8 +66,11 @@ def explain_build(error: Exception, cfg: Config) -> str | None:
     if found:
         return found
     if isinstance(error, FileNotFoundError) and error.filename:
-        paths = [path for path, value in walk(tree) if isinstance(value, str) and len(value) > 1
-                 and str(error.filename).startswith(value)]
+        paths = [
+            path
+            for path, value in walk(tree)
+            if isinstance(value, str) and len(value) > 1 and str(error.filename).startswith(value)
+        ]
         keys = f"{paths[0]}: " if paths else ""
         return f"{keys}there is no {error.filename}; correct the path, or put the file there"
     if isinstance(error, AttributeError) and (key := re.search(r"ConfigDict' object has no attribute '(\w+)'", text)):

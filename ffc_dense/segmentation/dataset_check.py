@@ -46,8 +46,10 @@ class CheckDatasetHook(Hook):
             return
         problem = from_main(self._problems, runner)
         if problem and self.mode == "error":
-            raise UserError(f"{problem}\nCorrect it; --cfg-options {KEY}=warn trains all the same. docs/DATASETS.md "
-                            "explains the faults")
+            raise UserError(
+                f"{problem}\nCorrect it; --cfg-options {KEY}=warn trains all the same. docs/DATASETS.md "
+                "explains the faults"
+            )
         if problem:
             _say(f"dataset check: warning: {problem}")
 

@@ -154,8 +154,10 @@ def _classes(dataset: dict) -> tuple[list[str], list[list[int]]]:
     if len(palette) != len(classes):  # a choice of the classes of its class keeps their colours
         colours = dict(zip(metainfo_of({"type": dataset["type"]}).get("classes") or [], palette, strict=False))
         if not colours.keys() >= set(classes):
-            raise ValueError(f"test_dataloader.dataset.metainfo.palette: {len(palette)} colours for {len(classes)} "
-                             "classes; give each class a colour (R, G, B)")
+            raise ValueError(
+                f"test_dataloader.dataset.metainfo.palette: {len(palette)} colours for {len(classes)} "
+                "classes; give each class a colour (R, G, B)"
+            )
         palette = [colours[name] for name in classes]
     return classes, [list(colour) for colour in palette]
 

@@ -18,7 +18,6 @@ HAVEN = "minihaven/minihaven_{:06d}_000019"
 TRAIN_IDS = "_gtFine_labelTrainIds.png"
 
 
-
 def truncate(path, share=0.5):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
@@ -106,11 +105,15 @@ def new_folder(folder):
 CITYSCAPES_FAULTS = {
     "labelIds": (
         lambda r: Path(shutil.copy(label(r, kind="labelIds.png"), label(r))),
-        "label-ids", "labelIds in place of labelTrainIds .it equals", "--make-train-ids --overwrite",
+        "label-ids",
+        "labelIds in place of labelTrainIds .it equals",
+        "--make-train-ids --overwrite",
     ),
     "labelIds without the original": (
         lambda r: label(r, kind="labelIds.png").rename(label(r)),
-        "label-ids", "in place of labelTrainIds .its values are 1, 4, 7", "--make-train-ids --overwrite",
+        "label-ids",
+        "in place of labelTrainIds .its values are 1, 4, 7",
+        "--make-train-ids --overwrite",
     ),
     "labelIds within the range": (label_ids_in_range, "label-ids", "it equals", "--make-train-ids --overwrite"),
     "label == K": (repaint(19), "label-range", "19 .the number of classes.* in 10 pixels; expected 0 to 18", "as 255"),
@@ -120,59 +123,87 @@ CITYSCAPES_FAULTS = {
     "-1 in 32 bits": (repaint(-1, np.int32, "TIFF"), "label-negative", "negative values: -1 in 10 pixels", "as 255"),
     "truncated image": (
         lambda r: truncate(image(r)),
-        "unreadable", "cannot be decoded", "leftImg8bit_trainvaltest.zip",
+        "unreadable",
+        "cannot be decoded",
+        "leftImg8bit_trainvaltest.zip",
     ),
     "truncated label": (
         lambda r: truncate(label(r)),
-        "unreadable", "cannot be decoded", "--make-train-ids --overwrite",
+        "unreadable",
+        "cannot be decoded",
+        "--make-train-ids --overwrite",
     ),
     "truncated labelIds": (
-        lambda r: truncate(label(r, kind="labelIds.png")), "unreadable", "cannot be decoded", "gtFine_trainvaltest.zip"
+        lambda r: truncate(label(r, kind="labelIds.png")),
+        "unreadable",
+        "cannot be decoded",
+        "gtFine_trainvaltest.zip",
     ),
     "damaged PNG": (
         lambda r: (lambda p: (p.write_bytes(p.read_bytes()[:9000] + bytes(9) + p.read_bytes()[9009:]), p)[1])(image(r)),
-        "unreadable", "cannot be decoded", "leftImg8bit_trainvaltest.zip",
+        "unreadable",
+        "cannot be decoded",
+        "leftImg8bit_trainvaltest.zip",
     ),
     "no label": (without_labels, "missing-label", "minitown_000000_000019_leftImg8bit.png has no label", "gtFine_"),
     "no train ids of one image": (
         lambda r: remove(label(r)),
-        "missing-train-ids", "no labelTrainIds", "--make-train-ids",
+        "missing-train-ids",
+        "no labelTrainIds",
+        "--make-train-ids",
     ),
     "no train ids": (without_train_ids, "missing-train-ids", "none of the 6 images of train", "--make-train-ids"),
     "labels without image": (lambda r: remove(image(r)), "missing-image", "labels' image", "leftImg8bit_trainvaltest"),
     "image with a wrong suffix": (
         lambda r: image(r).rename(image(r).parent / "minitown_000000_000019_leftImg8bit.jpg"),
-        "wrong-suffix", "not end with _leftImg8bit.png", "rename",
+        "wrong-suffix",
+        "not end with _leftImg8bit.png",
+        "rename",
     ),
     "label with a wrong suffix": (
         lambda r: label(r).rename(label(r, kind="trainIds.png")),
-        "wrong-suffix", "not end with _gtFine_labelTrainIds", "rename",
+        "wrong-suffix",
+        "not end with _gtFine_labelTrainIds",
+        "rename",
     ),
     "no images": (
-        lambda r: emptied(r / "leftImg8bit" / "train"), "empty-folder", "no images of train", "leftImg8bit_trainvaltest"
+        lambda r: emptied(r / "leftImg8bit" / "train"),
+        "empty-folder",
+        "no images of train",
+        "leftImg8bit_trainvaltest",
     ),
     "no labels": (lambda r: emptied(r / "gtFine" / "val"), "empty-folder", "no labels of val", "gtFine_trainvaltest"),
     "empty city": (
         lambda r: new_folder(r / "leftImg8bit" / "train" / "zurich"),
-        "empty-folder", "folder is empty", "remove the folder",
+        "empty-folder",
+        "folder is empty",
+        "remove the folder",
     ),
     "no folder of val": (
         lambda r: (shutil.rmtree(r / "gtFine/val"), r / "gtFine/val")[1],
-        "layout", "gtFine/val is not there", "--split train",
+        "layout",
+        "gtFine/val is not there",
+        "--split train",
     ),
     "label of another size": (resized, "label-size", "128 x 64 pixels, its image 256 x 128", "same size"),
     "colour image as label": (coloured, "label-mode", "3 channels", "--make-train-ids --overwrite"),
     "labels that differ from labelIds": (
         repaint(17),
-        "label-mismatch", "10 pixels differ from the labelIds", "on purpose",
+        "label-mismatch",
+        "10 pixels differ from the labelIds",
+        "on purpose",
     ),
     "val without labelIds": (
         lambda r: remove(label(r, kind="labelIds.png", split="val")),
-        "missing-label-ids", "1 images", "cityscapesscripts",
+        "missing-label-ids",
+        "1 images",
+        "cityscapesscripts",
     ),
     "image without anything": (
         lambda r: (without_labels(r), remove(image(r)).parents[1])[1],
-        "count", "5 images, but 6 by the mini dataset", "--num-train 5",
+        "count",
+        "5 images, but 6 by the mini dataset",
+        "--num-train 5",
     ),
 }
 

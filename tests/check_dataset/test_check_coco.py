@@ -118,7 +118,10 @@ COCO_FAULTS = {
     "empty file": (lambda r: truncate(r / IMAGE, 0), "unreadable", "0 bytes", "fetch the file again"),
     "web page as image": (lambda r: write(r / IMAGE, "<html>"), "unreadable", "no image", "fetch the file again"),
     "folder as image": (
-        lambda r: (remove(r / IMAGE), (r / IMAGE).mkdir())[0], "unreadable", "directory", "fetch the file again"
+        lambda r: (remove(r / IMAGE), (r / IMAGE).mkdir())[0],
+        "unreadable",
+        "directory",
+        "fetch the file again",
     ),
     "category == K": (annotations(category_id=11), "category", "category 11.*1-10 as 0-9", "add the category"),
     "category > K": (annotations(category_id=999), "category", "category 999", "add the category"),
@@ -126,7 +129,10 @@ COCO_FAULTS = {
     "negative category": (annotations(category_id=-1), "category", "category -1", "correct the annotation"),
     "category as text": (annotations(category_id="3"), "record", "'category_id' is '3'", "correct the annotation file"),
     "empty annotation list": (
-        lambda r: edit(r, lambda c: c["annotations"].clear()), "no-annotations", "train has no", "instances_"
+        lambda r: edit(r, lambda c: c["annotations"].clear()),
+        "no-annotations",
+        "train has no",
+        "instances_",
     ),
     "box outside": (annotations(bbox=[150, 100, 30, 30]), "box-outside", r"\[150, 100, 30, 30\].*160 x 120", "x1, y1"),
     "box left of the image": (annotations(bbox=[-9, 5, 20, 20]), "box-outside", "leaves the image", "upper|width"),
@@ -140,67 +146,106 @@ COCO_FAULTS = {
     "ignore flag": (annotations(ignore=1), "ignore-flag", "detectron2 refuses", "iscrowd"),
     "polygon of two points": (
         annotations(segmentation=[[1, 1, 5, 5]]),
-        "polygon", "three points", "correct the polygon",
+        "polygon",
+        "three points",
+        "correct the polygon",
     ),
     "annotation of no image": (annotations(image_id=77), "orphan-annotation", "image 77", "from the same file"),
     "duplicate annotation id": (
         lambda r: edit(r, lambda c: c["annotations"].append(c["annotations"][0])),
-        "duplicate-id", "annotation id", "own id",
+        "duplicate-id",
+        "annotation id",
+        "own id",
     ),
     "duplicate image id": (
-        lambda r: edit(r, lambda c: c["images"].append(c["images"][0])), "duplicate-id", "image id 1 ", "own id"
+        lambda r: edit(r, lambda c: c["images"].append(c["images"][0])),
+        "duplicate-id",
+        "image id 1 ",
+        "own id",
     ),
     "duplicate category id": (
         lambda r: edit(r, lambda c: c["categories"].append({"id": 4, "name": "four"})),
-        "duplicate-id", "category id 4", "own id",
+        "duplicate-id",
+        "category id 4",
+        "own id",
     ),
     "size in the file": (
         lambda r: (edit(r, lambda c: c["images"][0].update(width=161)), r / IMAGE)[1],
-        "image-size", "160 x 120 pixels, the annotation file says 161 x 120", "correct 'width'",
+        "image-size",
+        "160 x 120 pixels, the annotation file says 161 x 120",
+        "correct 'width'",
     ),
     "no height": (
         lambda r: edit(r, lambda c: [c["images"].append({"id": 9, "file_name": "9.jpg", "width": 3})]),
-        "record", "image 9: has no 'height'", "correct",
+        "record",
+        "image 9: has no 'height'",
+        "correct",
     ),
     "file listed twice": (
-        lambda r: edit(r, lambda c: c["images"][1].update(file_name=c["images"][0]["file_name"]))
-        and (remove(r / "train2017/000000000002.jpg"), json_path(r))[1],
-        "duplicate-file", "2 image ids name the file 000000000001.jpg", "one image record",
+        lambda r: (
+            edit(r, lambda c: c["images"][1].update(file_name=c["images"][0]["file_name"]))
+            and (remove(r / "train2017/000000000002.jpg"), json_path(r))[1]
+        ),
+        "duplicate-file",
+        "2 image ids name the file 000000000001.jpg",
+        "one image record",
     ),
     "image that is not listed": (
         lambda r: Path(shutil.copy(r / IMAGE, r / "train2017/extra.jpg")).parent,
-        "unlisted-image", "1 images .*extra.jpg", "belong together",
+        "unlisted-image",
+        "1 images .*extra.jpg",
+        "belong together",
     ),
     "other categories in val": (
         lambda r: edit(r, lambda c: c["categories"][3].update(name="x"), "val"),
-        "category-mismatch", "id 4 is '3' in train and 'x' in val", "same list",
+        "category-mismatch",
+        "id 4 is '3' in train and 'x' in val",
+        "same list",
     ),
     "val without area": (
-        lambda r: edit(r, lambda c: c["annotations"][0].pop("area"), "val"), "record", "'area'.*pycocotools", "correct"
+        lambda r: edit(r, lambda c: c["annotations"][0].pop("area"), "val"),
+        "record",
+        "'area'.*pycocotools",
+        "correct",
     ),
     "val with id 0": (
-        lambda r: edit(r, lambda c: c["annotations"][0].update(id=0), "val"), "annotation-zero", "not matched", "from 1"
+        lambda r: edit(r, lambda c: c["annotations"][0].update(id=0), "val"),
+        "annotation-zero",
+        "not matched",
+        "from 1",
     ),
     "truncated annotation file": (lambda r: truncate(json_path(r)), "json", "no valid JSON", "unpack it again"),
     "result file": (lambda r: write(json_path(r), "[]"), "json", "got a list", "instances_"),
     "image_info file": (
-        lambda r: edit(r, lambda c: c.pop("annotations")), "json", "annotations are missing", "image_info"
+        lambda r: edit(r, lambda c: c.pop("annotations")),
+        "json",
+        "annotations are missing",
+        "image_info",
     ),
     "no annotation file": (lambda r: remove(json_path(r, "val")), "layout", "file of val", "--split train"),
     "empty image folder": (
         lambda r: [remove(p) for p in (r / "val2017").iterdir()][0].parent,
-        "empty-folder", "val is empty", "val2017.zip",
+        "empty-folder",
+        "val is empty",
+        "val2017.zip",
     ),
     "no image folder": (
-        lambda r: (shutil.rmtree(r / "val2017"), r / "val2017")[1], "layout", "folder of val", "val2017.zip"
+        lambda r: (shutil.rmtree(r / "val2017"), r / "val2017")[1],
+        "layout",
+        "folder of val",
+        "val2017.zip",
     ),
     "empty annotations folder": (
         lambda r: (remove(json_path(r)), remove(json_path(r, "val")).parent)[1],
-        "empty-folder", "folder is empty", "annotations_trainval2017.zip",
+        "empty-folder",
+        "folder is empty",
+        "annotations_trainval2017.zip",
     ),
     "unfinished generation": (
         lambda r: write(r / "minidata.json", (r / "minidata.json").read_text().replace("complete", "in progress")),
-        "incomplete", "not written to the end", "python -m ffc_dense.minidata coco",
+        "incomplete",
+        "not written to the end",
+        "python -m ffc_dense.minidata coco",
     ),
 }
 
@@ -234,12 +279,33 @@ def test_the_size_is_compared_after_the_exif_orientation_as_in_detectron2(coco, 
 
 
 def test_another_number_of_classes_is_refused(coco, run, only_fault):
-    only_fault(run("coco", coco, "--num-classes", 80), "num-classes", json_path(coco), "10 categories, not 80",
-               "NUM_CLASSES.* to 10")
+    only_fault(
+        run("coco", coco, "--num-classes", 80),
+        "num-classes",
+        json_path(coco),
+        "10 categories, not 80",
+        "NUM_CLASSES.* to 10",
+    )
 
 
-JUNK = [None, True, -1, 0, 1.5, float("nan"), float("-inf"), 10**400, "", "\ud800", "a/../b\x00.jpg", "a\nb.jpg",
-        [], [[]], {}, [None]]
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    float("nan"),
+    float("-inf"),
+    10**400,
+    "",
+    "\ud800",
+    "a/../b\x00.jpg",
+    "a\nb.jpg",
+    [],
+    [[]],
+    {},
+    [None],
+]
 
 
 @pytest.mark.parametrize("name", ["train2017.json", "a.json\n"])

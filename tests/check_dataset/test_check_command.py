@@ -209,8 +209,19 @@ def test_an_unknown_kind_as_warning_is_refused():
 
 
 def test_the_command_runs_with_no_framework_installed(originals):
-    absent = ("detectron2", "fvcore", "mmseg", "mmengine", "mmcv", "torchvision", "pycocotools",
-              "cityscapesscripts", "cv2", "skimage", "sklearn")
+    absent = (
+        "detectron2",
+        "fvcore",
+        "mmseg",
+        "mmengine",
+        "mmcv",
+        "torchvision",
+        "pycocotools",
+        "cityscapesscripts",
+        "cv2",
+        "skimage",
+        "sklearn",
+    )
     script = (
         "import sys, runpy\n"
         f"sys.modules.update(dict.fromkeys({absent!r}))\n"
