@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ffc_dense import FFCConv2d, FFCLinear, vote
+from ffc_dense.method.literal import LiteralFFC
 
-from .literal import LiteralFFC
 from .memory import fresh_process, held, kept_for_backward
 from .timing import copy_bandwidth, interleave
 from .works import COMPILED, FFC, FLOOR, LITERAL, PLAIN, STOCK, Samples, Work, bytes_of

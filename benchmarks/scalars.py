@@ -26,7 +26,7 @@ def detector():
     from detectron2.utils.events import EventStorage
 
     from ffc_dense.detection import add_ffc_config
-    from ffc_dense.detection.training_scalars import OutputScalarsHook
+    from ffc_dense.detection.training.scalars import OutputScalarsHook
 
     cfg = get_cfg()
     add_ffc_config(cfg)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ffc_dense import FFCConv2d
+from ffc_dense.method.literal import LiteralFFC, literal_segmentation
 
-from .literal import LiteralFFC, literal_segmentation
 from .memory import fresh_process, peak
 from .timing import interleave
 from .works import FFC, LITERAL, RESIZE, Samples, Work

@@ -17,8 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ffc_dense.commands import reporting
 from ffc_dense.errors import UserError
+from ffc_dense.errors.reporting import reporting
 
 from . import folders, plan, record
 from .plan import Run

@@ -7,7 +7,7 @@ scores (R, K + 1) in [0, 1]; detectron2's NMS takes those of the foreground clas
 import torch.nn.functional as F
 from torch import Tensor
 
-from ffc_dense.voting import count_and_elect, vote
+from ffc_dense.method.voting import count_and_elect, vote
 
 
 def winner(outputs: Tensor) -> Tensor:

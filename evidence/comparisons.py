@@ -7,7 +7,7 @@ hold 0; Holm's correction says which of the differences of one column still coun
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ffc_dense.results.statistics import Paired, Summary, paired
+from ffc_dense.paper.statistics import Paired, Summary, paired
 
 from .record import Result
 

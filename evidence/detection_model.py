@@ -12,7 +12,7 @@ from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from torch import Tensor, nn
 
 from ffc_dense.detection import FFCFastRCNNOutputLayers
-from ffc_dense.detection.roi_heads import FFCStandardROIHeads
+from ffc_dense.detection.model.roi_heads import FFCStandardROIHeads
 
 from .plan import HEADS
 from .variants import Variant, VariantLinear

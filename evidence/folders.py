@@ -12,7 +12,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ffc_dense.saving import write_text_atomically
+from ffc_dense.reliability.saving import write_text_atomically
 
 from .plan import Run
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ffc_dense.filtering import interpolate_outputs
+from ffc_dense.method.filtering import interpolate_outputs
 
 from .plan import Run
 

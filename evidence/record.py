@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ffc_dense.errors import UserError
-from ffc_dense.saving import write_text_atomically
+from ffc_dense.reliability.saving import write_text_atomically
 
 from . import folders
 from .plan import PLAN, Run

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ffc_dense.saving import write_text_atomically
+from ffc_dense.reliability.saving import write_text_atomically
 
 from .plots import draw
 from .record import Result

@@ -11,8 +11,8 @@ from mmseg.evaluation import IoUMetric
 from mmseg.models.utils import resize
 from torch import Tensor
 
-from ffc_dense.segmentation.upsampled_vote import vote_once
-from ffc_dense.voting import elect
+from ffc_dense.method.voting import elect
+from ffc_dense.segmentation.model.upsampled_vote import vote_once
 
 from .outputs import outputs_of
 from .plan import Run

@@ -5,8 +5,8 @@ from mmseg.models.decode_heads import ASPPHead, PSPHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ffc_dense.filtering import interpolate_outputs
-from ffc_dense.segmentation.decode_head import FFCDecodeHead
+from ffc_dense.method.filtering import interpolate_outputs
+from ffc_dense.segmentation.model.decode_head import FFCDecodeHead
 
 from .plan import HEADS
 from .variants import VariantConv2d

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ffc_dense.filtering import stage_weights
+from ffc_dense.method.filtering import stage_weights
 
 CHOSEN = "selector: the output that is best on held-out images"
 EVERY_SCORE = ", every score"  # of a rule in detection: boxes of any score take part, not those of at least 0.05 alone

@@ -22,8 +22,8 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from ffc_dense.detection import add_ffc_config
-from ffc_dense.detection.training import ReliableTrainer
-from ffc_dense.random_state import kept_random_state
+from ffc_dense.detection.training.trainer import ReliableTrainer
+from ffc_dense.reliability.random_state import kept_random_state
 
 from . import detection_model  # noqa: F401 (registers)
 from .detection_data import register

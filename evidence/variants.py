@@ -1,6 +1,6 @@
 """FFC with one thing changed, and the controls that FFC has to beat: ablations, no part of the installed package.
 
-Shape shorthand as in ``ffc_dense/filtering.py``; S is the number of stages that are classified.
+Shape shorthand as in ``ffc_dense/method/filtering.py``; S is the number of stages that are classified.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ffc_dense import FFCConv2d, FFCLinear
-from ffc_dense.filtering import FeatureFilter, InputNorm, interpolate_outputs, within_range
+from ffc_dense.method.filtering import FeatureFilter, InputNorm, interpolate_outputs, within_range
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ SEGMENTATION = (
 SHORTER = {  # the end of a command: what is appended to it
     "ffc_dense.minidata all --root data": "--num-train 6 --num-val 3",
     "--config-file configs/mini_coco/faster_rcnn_R_18_FPN_ffc.yaml": DETECTION,
-    '"$MMSEG/train.py" configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py': f"--cfg-options {SEGMENTATION}",
+    '"$MMSEG/train.py" configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py': (
+        f"--cfg-options {SEGMENTATION}"
+    ),
 }
 PSPNET = "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128"
 NOT_RUN = ("pip install", "make ")  # downloads; what runs this test

@@ -11,7 +11,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.logger import setup_logger
 
 from ffc_dense.detection import SafeCheckpointer, add_ffc_config
-from ffc_dense.detection.data_files import merge_config_file
+from ffc_dense.detection.inputs.data_files import merge_config_file
 
 BLUE, VERMILLION = "#0072B2", "#D55E00"  # of Okabe and Ito's colour-blind-safe palette
 MIN_SCORE = 0.3  # boxes below it are not drawn

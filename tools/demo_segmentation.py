@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from torch.nn.functional import interpolate
 
-import ffc_dense.segmentation.safe_loading  # noqa: F401  (registers the heads; mmengine runs nothing that it reads)
+import ffc_dense.openmmlab.inputs.safe_loading  # noqa: F401  (registers the heads; mmengine runs nothing that it reads)
 
 IMAGES = 4
 

@@ -13,9 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from overhead import paper_note
-
-from ffc_dense.results.paper import stock_name, system_of
+from ffc_dense.cli.overhead import paper_note
+from ffc_dense.paper.systems import stock_name, system_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT, OVERHEAD = ROOT / "docs" / "MODEL_ZOO.md", ROOT / "docs" / "overhead.json"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .images import SUFFIXES
+from ..pictures.reading import SUFFIXES
 from .report import Report
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"

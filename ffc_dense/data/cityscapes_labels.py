@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .images import UnreadableError, read_label, read_size
+from ..pictures.reading import UnreadableError, read_label, read_size
 
 IGNORED = 255
 NUM_CLASSES = 19

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .coco_json import Instances, mapping_text, read_instances
-from .images import SUFFIXES, UnreadableError, read_size
+from ..pictures.reading import SUFFIXES, UnreadableError, read_size
 from .layout import SPLITS, check_count, expected_counts, find_root, look_below
 from .parallel import Progress, default_workers, over_files
 from .report import Report

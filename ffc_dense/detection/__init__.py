@@ -15,23 +15,23 @@ except ModuleNotFoundError as error:
         name="detectron2",
     ) from error
 
-from . import datasets  # noqa: F401  (registers the mini dataset)
-from .checkpoint import EvalCheckpointer, SafeCheckpointer
-from .config import add_ffc_config
-from .detector import Detector
-from .ensemble import DetectorEnsemble
-from .evaluation import OpinionCOCOEvaluator
-from .opinions import request_opinions
-from .predictor import FFCFastRCNNOutputLayers
-from .reductions import AllReductions, PerReduction
-from .roi_heads import (
+from .evaluation.coco import OpinionCOCOEvaluator
+from .evaluation.ensemble import DetectorEnsemble
+from .evaluation.reductions import AllReductions, PerReduction
+from .inputs import datasets  # noqa: F401  (registers the mini dataset)
+from .inputs.checkpoint import EvalCheckpointer, SafeCheckpointer
+from .inputs.safe_loading import SafeLoading
+from .inspection.detector import Detector
+from .model.config import add_ffc_config
+from .model.opinions import request_opinions
+from .model.predictor import FFCFastRCNNOutputLayers
+from .model.roi_heads import (
     FFCCascadeROIHeads,
     FFCRes5ROIHeads,
     FFCRes5Stride1ROIHeads,
     FFCStandardROIHeads,
     Res5Stride1ROIHeads,
 )
-from .safe_loading import SafeLoading
 
 __all__ = [
     "AllReductions",

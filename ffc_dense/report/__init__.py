@@ -5,6 +5,6 @@ numpy are needed where an analysis has a gallery.
 """
 
 from .page import render
-from .runs import Group, Subject, collect
+from .subjects import Group, Subject, collect
 
 __all__ = ["Group", "Subject", "collect", "render"]

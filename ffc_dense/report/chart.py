@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from .logs import Points
+from ..runs.logs import Points
 from .markup import Markup, tag
 
 WIDTH, HEIGHT = 400, 240

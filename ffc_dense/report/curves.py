@@ -2,11 +2,11 @@
 
 import re
 
-from ..results.run import MAIN_METRIC, METRICS, STOCK
+from ..runs.logs import Points, curves
+from ..runs.run import MAIN_METRIC, METRICS, STOCK
 from .chart import STYLES, Series, chart, legend
-from .logs import Points, curves
 from .markup import Markup, tag
-from .runs import Group, Subject
+from .subjects import Group, Subject
 
 LOSS = re.compile(r"(^|[./])(total_)?loss[^/.]*$")
 OUTPUT = re.compile(r"^(?:.*/)?ffc/(\w+)/(accuracy|active_units)$")  # FFC_SCALARS_PERIOD, FFCScalarsHook

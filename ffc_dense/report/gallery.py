@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ..runs.analyses import Analysis
 from . import boxes, maps
-from .analyses import Analysis
 from .markup import Markup, tag
 from .pictures import photograph
 

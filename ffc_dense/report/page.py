@@ -6,13 +6,14 @@ import shlex
 from importlib.resources import files
 from pathlib import Path
 
+from ..runs import analyses
 from ..version import __version__
-from . import analyses, tables
+from . import tables
 from .curves import training_curves
 from .gallery import gallery
 from .markup import Markup, tag
 from .pictures import png_file
-from .runs import Group, Subject
+from .subjects import Group, Subject
 
 SCRIPTS = ("tables.js", "charts.js", "viewer.js", "gallery.js", "address.js")
 MOST_IMAGES = 16

@@ -1,9 +1,9 @@
 """The tables of the report. Every cell carries its value, by which the page sorts."""
 
-from ..results.run import METRICS, STOCK
-from .analyses import Analysis
+from ..runs.analyses import Analysis
+from ..runs.run import METRICS, STOCK
 from .markup import Markup, tag
-from .runs import Group, Subject
+from .subjects import Group, Subject
 
 Cell = tuple[str, float | str | None]  # what is shown, and what it is sorted by
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..saving import write_bytes_atomically
+from ..reliability.saving import write_bytes_atomically
 from .errors import UnsafeFileError, damaged
 
 

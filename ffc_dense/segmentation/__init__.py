@@ -14,25 +14,25 @@ except ModuleNotFoundError as error:
         name="mmseg",
     ) from error
 
-from . import heads
-from .aspp_head import FFCNarrowASPPHead, NarrowASPPHead
-from .checkpoint_hook import AtomicCheckpointHook
-from .dataset_check import CheckDatasetHook
-from .decode_head import FFCDecodeHead
-from .ensemble import SegmentorEnsemble
-from .heads import *  # noqa: F403
-from .initial_weights import InitialWeightsHook
-from .map_files import MapWriter
-from .metrics import CityscapesScriptsMetric, UnroundedIoUMetric
-from .non_finite_loss import NonFiniteLoss, NonFiniteLossHook
-from .opinions import FFCCascadeEncoderDecoder, FFCEncoderDecoder, FFCSegTTAModel, with_opinions
-from .preemption import PreemptionHook
-from .random_state import RandomStateHook
-from .reductions import AllReductionsTestLoop
-from .resuming import NothingToResume, checkpoint_to_resume
-from .safe_loading_hook import SafeLoadingHook
-from .segmentor import Segmentor
-from .training_scalars import FFCScalarsHook
+from ..openmmlab.inputs.initial_weights import InitialWeightsHook
+from ..openmmlab.inputs.safe_loading_hook import SafeLoadingHook
+from ..openmmlab.training.checkpoint_hook import AtomicCheckpointHook
+from ..openmmlab.training.non_finite_loss import NonFiniteLoss, NonFiniteLossHook
+from ..openmmlab.training.preemption import PreemptionHook
+from ..openmmlab.training.random_state import RandomStateHook
+from ..openmmlab.training.resuming import NothingToResume, checkpoint_to_resume
+from .evaluation.ensemble import SegmentorEnsemble
+from .evaluation.metrics import CityscapesScriptsMetric, UnroundedIoUMetric
+from .evaluation.reductions import AllReductionsTestLoop
+from .inputs.dataset_check import CheckDatasetHook
+from .inspection.map_files import MapWriter
+from .inspection.segmentor import Segmentor
+from .model import heads
+from .model.aspp_head import FFCNarrowASPPHead, NarrowASPPHead
+from .model.decode_head import FFCDecodeHead
+from .model.heads import *  # noqa: F403
+from .model.opinions import FFCCascadeEncoderDecoder, FFCEncoderDecoder, FFCSegTTAModel, with_opinions
+from .training.scalars import FFCScalarsHook
 
 __all__ = [
     "AllReductionsTestLoop",

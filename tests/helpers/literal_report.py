@@ -1,6 +1,6 @@
 """The report of an analysis counted over all decisions at once, and its comparison with one that was streamed.
 
-M outputs, P decisions. Independent of ``ffc_dense.diagnosis``.
+M outputs, P decisions. Independent of ``ffc_dense.inspection``.
 """
 
 import math

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from run_folders import box_scores, detectron2_run, mmengine_run, reductions
 
-from ffc_dense.diagnosis.activity import active_units
-from ffc_dense.diagnosis.analysis import Analysis
-from ffc_dense.diagnosis.files import write
-from ffc_dense.layers import FFCLinear
+from ffc_dense.inspection.activity import active_units
+from ffc_dense.inspection.analysis import Analysis
+from ffc_dense.inspection.files import write
+from ffc_dense.method.layers import FFCLinear
 
 HOSTILE = "<script>document.title='run'</script>\"'><img src=x onerror=\"document.title='run'\">"
 

@@ -4,7 +4,7 @@ import json
 
 import yaml
 
-from ffc_dense.results.paper import SYSTEMS
+from ffc_dense.paper.systems import SYSTEMS
 
 PAPER_C4, PAPER_PSP = SYSTEMS[0].config, SYSTEMS[2].config
 

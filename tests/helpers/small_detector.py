@@ -7,7 +7,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import GeneralizedRCNN, build_model
 
 from ffc_dense.detection import add_ffc_config
-from ffc_dense.reductions import ffc_layers
+from ffc_dense.method.reductions import ffc_layers
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs" / "mini_coco"
 

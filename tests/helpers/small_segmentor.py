@@ -6,8 +6,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 import ffc_dense.segmentation  # noqa: F401  (registers the heads)
-from ffc_dense.reductions import ffc_layers
-from ffc_dense.segmentation.opinions import last_head
+from ffc_dense.method.reductions import ffc_layers
+from ffc_dense.segmentation.model.opinions import last_head
 
 N, K = 2, 5
 SIZE = (32, 48)

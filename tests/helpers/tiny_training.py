@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from small_detector import small_cfg
 from torch import nn
 
-from ffc_dense.detection.training import ReliableTrainer
+from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.minidata import make_mini_coco
 
 # Of small_cfg: a ResNet-50 with few channels.

@@ -1,26 +1,21 @@
 """The command-line tools as modules, run in this process: what they print, and how they end."""
 
 import contextlib
-import importlib.util
+import importlib
 import io
+import re
 import sys
-from functools import cache
-from pathlib import Path
 from types import ModuleType
 
-TOOLS = Path(__file__).parents[2] / "tools"
+from repository import ROOT
+
+TOOLS = ROOT / "tools"
 
 
-@cache
 def tool(name: str) -> ModuleType:
-    """tools/NAME.py as a module; as in a script, its neighbours can be imported."""
-    if str(TOOLS) not in sys.path:
-        sys.path.append(str(TOOLS))
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(name, module)
-    spec.loader.exec_module(module)
-    return module
+    """The module whose ``command`` tools/NAME.py runs."""
+    module = re.search(r"^from (\S+) import command$", (TOOLS / f"{name}.py").read_text(), re.MULTILINE)
+    return importlib.import_module(module[1])
 
 
 def run_tool(name: str, *args) -> tuple[int, str, str]:
@@ -29,7 +24,7 @@ def run_tool(name: str, *args) -> tuple[int, str, str]:
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            getattr(module, "command", getattr(module, "main", None))([str(arg) for arg in args])
+            module.command([str(arg) for arg in args])
     except SystemExit as stopped:
         code = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
     finally:

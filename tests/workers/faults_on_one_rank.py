@@ -19,9 +19,9 @@ from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
 from tiny_training import make_dataset, tiny_cfg, train
 
-from ffc_dense.commands import reporting
-from ffc_dense.detection.preemption import launch
-from ffc_dense.detection.training import ReliableTrainer
+from ffc_dense.detection.training.preemption import launch
+from ffc_dense.detection.training.trainer import ReliableTrainer
+from ffc_dense.errors.reporting import reporting
 
 OUT, FAULTS = Path(sys.argv[1]), sys.argv[2:]
 

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from ffc_dense.segmentation.upsampled_vote_triton import vote_upsampled_fused
+from ffc_dense.segmentation.model.upsampled_vote_triton import vote_upsampled_fused
 
 
 def fused(outputs, size, align_corners, count=False):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ffc_dense import FFCConv2d, FFCLinear, set_backend
-from ffc_dense.ops import triton_mean
+from ffc_dense.method.fast import triton_mean
 
 spec = importlib.util.spec_from_file_location("literal", Path(__file__).parent.parent / "conftest.py")
 literal = importlib.util.module_from_spec(spec)

@@ -20,13 +20,12 @@ import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "helpers"))
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
 
-import train_net
 from detectron2.engine import DefaultTrainer, hooks
 from tiny_training import NARROW
 
-from ffc_dense.saving import is_whole
+from ffc_dense.detection.commands import train as train_net
+from ffc_dense.reliability.saving import is_whole
 
 ROOT = Path(__file__).parent.parent.parent
 OUT, KILLS, SEED = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

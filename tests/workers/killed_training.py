@@ -29,7 +29,7 @@ from mmengine.runner import Runner, runner
 from mmseg.registry import HOOKS
 
 import ffc_dense.segmentation  # noqa: F401  (imported before the fork)
-from ffc_dense.saving import is_whole
+from ffc_dense.reliability.saving import is_whole
 
 CONFIG, WORK_DIR, KILLS, SEED = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 STOCK = sys.argv[5:] == ["stock"]

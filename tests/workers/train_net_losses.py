@@ -1,16 +1,12 @@
 """tools/train_net.py, except that metrics.json has the losses of every iteration, not the median of the last twenty."""
 
 import os
-import sys
-from pathlib import Path
 
 from detectron2.engine import default_argument_parser, hooks, launch
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
-
-import train_net
+from ffc_dense.detection.commands import train as train_net
 
 
 class Trainer(train_net.Trainer):

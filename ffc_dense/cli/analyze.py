@@ -1,0 +1,93 @@
+"""The paper's Table 1 for a detector or a segmentor: what each output, the mean and the vote decide on a test set.
+
+    python tools/analyze_outputs.py CONFIG.yaml model_final.pth [KEY VALUE ...]                 # detectron2
+    python tools/analyze_outputs.py CONFIG.py iter_40000.pth [--cfg-options KEY=VALUE ...]      # mmseg
+
+One pass over the data, in one process. Prints a Markdown table, and writes ``analysis.json``, ``active_units.png``,
+``reliability.png``, ``agreement.png``, ``class_gain.png`` and, for mmseg, label maps of the images that changed most
+(``gallery/*.png``) into ``--output``. Columns:
+
+  active units               mean number of units > 0 of the feature that the output classifies
+  mean confidence            of the decisions
+  probability of the truth   mean probability of the true class
+  ECE                        expected calibration error, 15 bins of equal width
+  AP, mIoU                   of the official evaluator
+  won                        share of decisions that the output won in the vote
+  changed, fixed, broken     share of decisions other than Out1's; of those, right where Out1 was wrong; the reverse
+
+Shares, confidences and ECE are in percent. A decision is a proposal that the box head classifies (its truth: the class
+of the ground truth at IoU >= 0.5, else background), or a pixel of the predicted label map. A model without FFC has one
+row.
+"""
+
+import argparse
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from ffc_dense.errors import UserError
+from ffc_dense.errors.reporting import add_debug_argument, reporting
+from ffc_dense.frameworks import framework_of
+from ffc_dense.inspection.files import NAME, write
+from ffc_dense.inspection.plots import check_matplotlib
+from ffc_dense.inspection.table import markdown
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s CONFIG CHECKPOINT [--output DIR] [--gallery N] [--debug] "
+              "[--cfg-options KEY=VALUE ... | KEY VALUE ...]",
+    )  # fmt: skip
+    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml or mmseg's .py, as it was trained with")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
+    parser.add_argument("--output", help="folder for the results; analysis_CHECKPOINT beside the checkpoint by default")
+    parser.add_argument(
+        "--gallery",
+        type=int,
+        default=8,
+        metavar="N",
+        help="images with most fixed, and as many with most broken decisions, to record; default 8",
+    )
+    add_debug_argument(parser)
+    return parser.parse_intermixed_args(argv)
+
+
+def check_arguments(args: argparse.Namespace) -> str:
+    """The framework of the config. Raises a UserError for arguments that cannot be meant."""
+    framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
+    if args.gallery < 0:
+        raise UserError(f"--gallery: expected a number of images, 0 or more, got {args.gallery}")
+    check_matplotlib()  # before the pass over the data
+    return framework
+
+
+def analyze(args: argparse.Namespace) -> dict:
+    framework = check_arguments(args)
+    folder = Path(args.output or Path(args.checkpoint).parent / f"analysis_{Path(args.checkpoint).stem}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output: {folder} cannot be made: {error}") from error
+    with redirect_stdout(sys.stderr):  # the frameworks log there; the standard output has the table alone
+        if framework == "detectron2":
+            from ffc_dense.detection.commands.analyze import analyze as run
+        else:
+            from ffc_dense.segmentation.commands.analyze import analyze as run
+        report = run(args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder))
+    report = {"config": args.config, "weights": args.checkpoint, **report}
+    print(markdown(report), flush=True)  # first: whatever happens to the files, the scores are told
+    print(f"\n{report['decisions']} decisions on {report['images']} images: {report['decision']}")
+    if len(report["outputs"]) == 1:
+        print("This model has no FFC classifier, so it has one output and no vote.")
+    write(report, folder)
+    print(f"analysis and plots: {folder / NAME}", file=sys.stderr)
+    return report
+
+
+def command(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with reporting("analyze_outputs.py", args.debug):
+        analyze(args)

@@ -1,0 +1,151 @@
+"""Check a dataset before anything is trained on it.
+
+python tools/check_dataset.py coco DETECTRON2_DATASETS/coco
+python tools/check_dataset.py cityscapes data/cityscapes
+
+One line per fault: severity, path, what is wrong, what to do. Exit code 0: no errors, 1: errors, 2: the command or its
+paths are wrong, 130: interrupted. Neither detectron2 nor mmseg need be installed. docs/DATASETS.md explains the faults.
+"""
+
+import argparse
+import json
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from ffc_dense.data import KINDS, Report, check_cityscapes, check_coco, make_train_ids
+from ffc_dense.data.cityscapes import cityscapes_root
+from ffc_dense.data.parallel import Progress
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if natural(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
+    return int(text)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    layouts = parser.add_subparsers(dest="layout", required=True)
+    folders = {"coco": "annotations/, train2017/ and val2017/", "cityscapes": "leftImg8bit/ and gtFine/"}
+    for layout, holds in folders.items():
+        sub = layouts.add_parser(layout, help=f"a dataset in the layout of {layout}", allow_abbrev=False)
+        sub.add_argument("path", type=Path, help=f"the folder with {holds}, or the one above it, with {layout}/ in it")
+        sub.add_argument("--split", choices=("train", "val"), help="check this one only")
+        sub.add_argument(
+            "--num-train",
+            type=positive,
+            help="images of train; default: the official number, or that with which the mini dataset was made",
+        )
+        sub.add_argument("--num-val", type=positive, help="images of val")
+        sub.add_argument("--any-size", action="store_true", help="check no number of images")
+        sub.add_argument("--num-classes", type=positive, help="as in the model's config")
+        sub.add_argument(
+            "--fast",
+            action="store_true",
+            help="read the files' headers and ends only (of "
+            "Cityscapes also 20 labels per split): files damaged in between are not found",
+        )
+        sub.add_argument("--workers", type=positive, help="processes; default: one per core, at most 16")
+        sub.add_argument("--max-lines", type=natural, default=10, help="lines per kind of fault; 0: all (default: 10)")
+        sub.add_argument(
+            "--as-warning",
+            action="append",
+            default=[],
+            choices=KINDS,
+            metavar="KIND",
+            help="faults of this kind, the word in brackets, are no errors; may be repeated",
+        )
+        sub.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
+        if layout == "coco":
+            for split in ("train", "val"):
+                sub.add_argument(
+                    f"--{split}",
+                    nargs=2,
+                    metavar=("JSON", "IMAGES"),
+                    help=f"annotation file and image "
+                    f"folder of {split}, below PATH, in a layout of your own; of any size",
+                )
+        else:
+            sub.add_argument(
+                "--make-train-ids",
+                action="store_true",
+                help="first write the labelTrainIds that are missing, with cityscapesscripts",
+            )
+            sub.add_argument("--overwrite", action="store_true", help="with --make-train-ids: write all of them again")
+    args = parser.parse_args(argv)
+    sub = layouts.choices[args.layout]
+    if not args.path.is_dir():
+        sub.error(f"{args.path}: {'is not a folder' if args.path.exists() else 'no such folder'}")
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        sub.error(f"--json {args.json}: no such folder: {args.json.absolute().parent}")
+    if args.layout == "cityscapes" and args.overwrite and not args.make_train_ids:
+        sub.error("--overwrite: only with --make-train-ids")
+    if args.any_size and (args.num_train or args.num_val):
+        sub.error("--any-size: not together with --num-train or --num-val")
+    if args.layout == "coco" and args.split and (args.train or args.val) and not getattr(args, args.split):
+        sub.error(f"--split {args.split}: then give --{args.split} JSON IMAGES too")
+    return args
+
+
+def check(args: argparse.Namespace, report: Report, progress: Progress) -> None:
+    common = {
+        "splits": [args.split] if args.split else ["train", "val"],
+        "counts": {"train": args.num_train, "val": args.num_val},
+        "any_size": args.any_size,
+        "fast": args.fast,
+        "workers": args.workers,
+        "progress": progress,
+    }
+    if args.layout == "coco":
+        files = {split: tuple(pair) for split in ("train", "val") if (pair := getattr(args, split))}
+        check_coco(args.path, report, files=files, num_classes=args.num_classes, **common)
+        return
+    if args.make_train_ids:
+        make_train_ids(cityscapes_root(args.path), report, common["splits"], args.overwrite, args.workers, progress)
+    if args.num_classes:
+        common["num_classes"] = args.num_classes
+    check_cityscapes(args.path, report, **common)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (argparse exits itself, with 2)."""
+    args = parse(argv)
+    progress = Progress()
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal's encoding does not
+
+    def show(line: str) -> None:
+        progress.clear()
+        print(line, flush=True)
+
+    report = Report(args.max_lines, args.as_warning, show)
+    try:
+        check(args, report, progress)
+        for line in report.further():
+            print(line)
+        if args.json is not None:
+            content = {"layout": args.layout, "path": str(args.path), "fast": args.fast, **report.as_dict()}
+            args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except (OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        print("error: a worker process was killed, perhaps for want of memory: try --workers 1", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        progress.clear()
+        print(f"interrupted before the end; {report.totals()} so far", file=sys.stderr)
+        return 130
+    note = " (headers and ends only: run without --fast to find files damaged in between)" if args.fast else ""
+    print(f"{report.summary()}{note}")
+    return 1 if report.errors else 0
+
+
+def command(argv: list[str] | None = None) -> None:
+    sys.exit(main(argv))

@@ -1,0 +1,100 @@
+"""Write a trained detector or segmentor to a file that runs without the framework, and check that file.
+
+    python tools/export_model.py CONFIG.yaml model_final.pth --format onnx --output detector.onnx    # detectron2
+    python tools/export_model.py CONFIG.py iter_400.pth --format onnx --output segmentor.onnx        # mmseg
+
+Formats: onnx; torch_export (.pt2 of torch.export); torchscript (a trace). The file is then loaded, ONNX in
+onnxruntime, and run on images of other sizes (segmentors: and batches) than the one it was recorded with. If it
+answers otherwise than the framework, it is removed and the exit code is 2. Inputs, outputs and limits: docs/EXPORT.md.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+
+from ffc_dense.errors import UserError
+from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.errors.wording import SEE_TRACEBACK, first_lines
+from ffc_dense.export import recording
+from ffc_dense.export.recording import FORMATS, OPSET, OPSETS
+from ffc_dense.frameworks import framework_of
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s CONFIG CHECKPOINT --format FORMAT --output FILE [--reduce NAME] [--opset N] [--debug] "
+              "[--images FILE ...] [--cfg-options KEY=VALUE ... | KEY VALUE ...]",
+    )  # fmt: skip
+    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml or mmseg's .py, as it was trained with")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="to check a detector on too; it finds nothing in noise once it is trained",
+    )
+    parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ... outM; the config's own by default")
+    parser.add_argument(
+        "--opset", type=int, default=OPSET, metavar="N", help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default {OPSET}"
+    )
+    add_debug_argument(parser)
+    return parser.parse_intermixed_args(argv)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    if args.opset not in OPSETS:
+        raise UserError(f"--opset: expected {OPSETS[0]} to {OPSETS[-1]}, got {args.opset}")
+    if not Path(args.output).absolute().parent.is_dir():
+        raise UserError(f"--output: the folder {Path(args.output).absolute().parent} does not exist")
+
+
+def explain(output: str, what: str, error: Exception) -> str:
+    return f"{output} was not written, {what}: {type(error).__name__}: {first_lines(error)}; {SEE_TRACEBACK}"
+
+
+def export(args: argparse.Namespace) -> None:
+    framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
+    check_arguments(args)
+    with redirect_stdout(sys.stderr):  # the frameworks and the exporters log there
+        if framework == "detectron2":
+            from ffc_dense.detection.commands import export as side
+        else:
+            from ffc_dense.segmentation.commands import export as side
+        from ffc_dense.export.checking import verify
+
+        with reading_input(lambda error: str(error) if isinstance(error, ValueError) else None):
+            overrides = args.overrides or args.cfg_options
+            model = side.load(args.config, args.checkpoint, overrides, args.reduce, args.images)
+        # Under its name only once it is checked: nobody finds a file that answers wrongly.
+        unchecked = f"{args.output}.unchecked.pt2"  # torch.export warns of other suffixes
+        try:
+            with reading_input(partial(explain, args.output, f"{FORMATS[args.format]} failed on this model")):
+                recording.write(model, unchecked, args.format, args.opset)
+            with reading_input(partial(explain, args.output, "the recorded file failed when it was checked")):
+                agreement = verify(model.reference, recording.load(unchecked, args.format), model.checks, side.compare)
+            if not agreement.decisions:
+                raise UserError(f"{args.output} was not written: no image gave a detection, name some with --images")
+            if not agreement.passes:
+                raise UserError(f"{args.output} was not written, it does not answer as the model: {agreement}")
+            os.replace(unchecked, args.output)
+        finally:
+            Path(unchecked).unlink(missing_ok=True)
+    print(f"{args.output}: {args.format}, {', '.join(f'{key} {value}' for key, value in model.about.items())}")
+    for name in (*model.inputs, *model.outputs):
+        print(f"  {name}: any {', '.join(model.dynamic[name].values())}")
+    print(f"checked on other sizes, {agreement}")
+
+
+def command(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with reporting("export_model.py", args.debug):
+        export(args)

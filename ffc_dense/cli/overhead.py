@@ -1,0 +1,178 @@
+"""Parameters and GFLOPs, stock against FFC, of every pair of configs, by the frameworks' own counters.
+
+detectron2: fvcore through ``detectron2.utils.analysis``, one image of the config's test size, POST_NMS_TOPK_TEST
+proposals, DETECTIONS_PER_IMAGE detections. mmseg: ``mmengine.analysis``, one crop. Random weights, on the CPU.
+
+    python tools/overhead.py --only 'mini_*'
+    OMP_NUM_THREADS=1 python tools/overhead.py --json docs/overhead.json    # all: about half an hour of one CPU core
+
+What the counters count, and what not: docs/MODEL_ZOO.md.
+"""
+
+import argparse
+import fnmatch
+import hashlib
+import importlib
+import json
+import sys
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from ffc_dense import FFCLinear
+from ffc_dense.inspection.cost import Classifier
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNTERS = {".yaml": "overhead_detection", ".py": "overhead_segmentation"}
+PAPER = dict(features=2048, classes=1000, filters=3, parameters="0.012 M", gflops="0.014")
+
+
+def stock_twin(path: Path) -> Path:
+    """faster_rcnn_X_ffc.yaml -> faster_rcnn_X.yaml; pspnet-ffc_X.py -> pspnet_X.py."""
+    return path.with_name(path.name.replace("_ffc.", ".").replace("-ffc_", "_"))
+
+
+def find_pairs(configs: Path, only: str = "*") -> list[tuple[Path, Path]]:
+    """(stock, FFC) of every FFC config under ``configs``; ``only`` is a pattern for their path below it.
+
+    LazyConfigs (``*_ffc.py``) are left out: each builds the model of the yaml config with the same name.
+
+    Raises:
+        FileNotFoundError: nothing matches, or an FFC config has no stock twin.
+    """
+    found = sorted([*configs.glob("*/*_ffc.yaml"), *configs.glob("*/*-ffc_*.py")])
+    chosen = [path for path in found if fnmatch.fnmatch(str(path.relative_to(configs)), f"*{only}*")]
+    if not chosen:
+        raise FileNotFoundError(f"no FFC config under {configs} matches {only!r}; there are {len(found)}")
+    for path in chosen:
+        if not stock_twin(path).is_file():
+            raise FileNotFoundError(f"{path} has no stock twin: {stock_twin(path)} is missing")
+    return [(stock_twin(path), path) for path in chosen]
+
+
+def key_of(content: str) -> str:
+    """Equal for configs whose model and input are equal."""
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+class Counter:
+    """Counts configs, each model once: configs that differ in their schedule alone share one count."""
+
+    def __init__(self, known: dict[str, dict] | None = None):
+        self.known = known or {}
+
+    def __call__(self, path: Path) -> dict:
+        """Of one config: its path, input and schedule, parameters and FLOPs."""
+        module = importlib.import_module(COUNTERS[path.suffix])
+        content, size = module.resolved(str(path))
+        key = key_of(content)
+        if key not in self.known:
+            start = time.time()
+            count = module.count(str(path))
+            self.known[key] = {**asdict(count), "flops_train": count.flops_train}
+            print(f"{path.name}: {time.time() - start:.0f} s", file=sys.stderr, flush=True)
+        about = {"config": str(path.relative_to(ROOT)), "key": key, "input": size, **module.schedule(str(path))}
+        return {**about, **self.known[key]}
+
+
+def check(stock: dict, ffc: dict) -> None:
+    """The parameters that FFC adds are those of its LayerNorms: 2C for each filter.
+
+    Raises:
+        RuntimeError: they are not.
+    """
+    expected = sum(2 * layer["features"] * layer["num_filters"] for layer in ffc["classifiers"])
+    if ffc["parameters"] - stock["parameters"] != expected:
+        raise RuntimeError(
+            f"{ffc['config']} has {ffc['parameters'] - stock['parameters']:,} parameters more than {stock['config']}; "
+            f"2 * C * num_filters is {expected:,}. The two differ in more than the classifier"
+        )
+
+
+def paper_case() -> dict:
+    """The case of the paper's figures, counted by fvcore: a classifier of 2048 features and 1000 classes."""
+    layer_flops = importlib.import_module("overhead_detection").layer_flops
+    stock = torch.nn.Linear(PAPER["features"], PAPER["classes"]).eval()
+    ffc = FFCLinear.from_layer(stock, num_filters=PAPER["filters"]).eval()
+    one = torch.zeros(1, PAPER["features"])
+    counted = Classifier.of("fc", ffc, tuple(one.shape), layer_flops(ffc, one), layer_flops)
+    return {"stock": int(layer_flops(stock, one)), "ffc": asdict(counted)}
+
+
+def table(pairs: list[dict]) -> str:
+    """Markdown, a row per pair. One multiply-add is one FLOP, as both counters have it."""
+    lines = [
+        "| FFC config | input | parameters, stock | parameters, FFC | added | GFLOPs, stock | GFLOPs, FFC "
+        "| added, vote | added, training pass |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for pair in pairs:
+        stock, ffc = pair["stock"], pair["ffc"]
+        added, train = ffc["flops"] - stock["flops"], ffc["flops_train"] - stock["flops_train"]
+        lines.append(
+            f"| {Path(ffc['config']).stem} | {ffc['input']} | {stock['parameters']:,} | {ffc['parameters']:,} "
+            f"| {ffc['parameters'] - stock['parameters']:,} | {stock['flops'] / 1e9:.3f} | {ffc['flops'] / 1e9:.3f} "
+            f"| {added / 1e9:.4f} ({added / stock['flops']:.2%}) | {train / 1e9:.4f} ({train / stock['flops']:.2%}) |"
+        )
+    return "\n".join(lines)
+
+
+def paper_note(case: dict) -> str:
+    """The paper's figures for ResNet-50 on ImageNet, how they arise, and what the counter says of that layer."""
+    features, classes, filters = PAPER["features"], PAPER["classes"], PAPER["filters"]
+    outputs = 2 * filters + 1
+    return (
+        f"Paper, ResNet-50 on ImageNet: {PAPER['parameters']} parameters = {filters} filters x 2 x {features} = "
+        f"{filters * 2 * features:,}; {PAPER['gflops']} GFLOPs = {outputs} outputs x {features} x {classes} = "
+        f"{outputs * features * classes:,} multiply-adds, {features * classes:,} of them the stock classifier's. "
+        f"fvcore counts {case['ffc']['flops_test']:,} for that FFC classifier with the vote "
+        f"({case['ffc']['flops_test'] - case['stock']:,} more than stock) and {case['ffc']['flops_train']:,} for its "
+        f"training pass ({case['ffc']['flops_train'] - case['stock']:,} more)."
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="pattern in a config's FOLDER/NAME")
+    parser.add_argument("--json", metavar="FILE", help="write every count there, for tools/model_zoo.py")
+    parser.add_argument(
+        "--reuse", metavar="FILE", help="an earlier --json: models that did not change are not counted again"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    warnings.filterwarnings("ignore", category=UserWarning)
+    pairs = find_pairs(ROOT / "configs", args.only)
+    known = {}
+    if args.reuse:
+        earlier = json.loads(Path(args.reuse).read_text())
+        known = {
+            side["key"]: {name: side[name] for name in ("parameters", "flops", "flops_train", "classifiers")}
+            for pair in earlier["pairs"]
+            for side in (pair["stock"], pair["ffc"])
+        }
+    count = Counter(known)
+    counted = []
+    for number, (stock, ffc) in enumerate(pairs, 1):
+        print(f"[{number}/{len(pairs)}] {ffc.relative_to(ROOT)}", file=sys.stderr, flush=True)
+        pair = {"stock": count(stock), "ffc": count(ffc)}
+        check(**pair)
+        counted.append(pair)
+        if args.json:  # after every pair: an interrupted run goes on with --reuse
+            content = {"command": "python tools/overhead.py --json", "paper": paper_case(), "pairs": counted}
+            Path(args.json).write_text(json.dumps(content, indent=1) + "\n")
+    print(table(counted))
+    if any(ffc.suffix == ".yaml" for _, ffc in pairs):  # the paper's case is counted by detectron2's counter
+        print("\n" + paper_note(paper_case()))
+
+
+def command(argv: list[str] | None = None) -> None:
+    try:
+        main(argv)
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
+        sys.exit(f"overhead: {error}")

@@ -1,0 +1,65 @@
+"""Scores of finished runs of both frameworks, beside the paper's Tables 4 and 5, with paired tests over seeds.
+
+Takes output folders of detectron2, work directories of mmengine, and folders of evaluations (tools/eval_coco.py,
+tools/eval_cityscapes.py, train_net.py --eval-only, mmseg's test.py). Runs that share a config but for the seed are one
+row; stock and FFC are paired by seed. A run that is missing or unfinished is shown as that, never as a number.
+A folder or an evaluation that cannot be read is listed at the end as left out; the exit status is 1 if no run is left.
+
+    python tools/results_table.py work_dirs/*                       # Markdown
+    python tools/results_table.py RUN... --plot results.png --json results.json
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from ffc_dense.paper import compare, read_runs, without_doubles
+from ffc_dense.paper.as_json import as_json
+from ffc_dense.paper.markdown import report
+from ffc_dense.paper.plot import draw
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="none: the paper's table, all runs missing")
+    parser.add_argument(
+        "--reduce",
+        nargs="+",
+        metavar="NAME",
+        help="reductions of FFC that get a row (vote, mean, out1 ...); default: all that there are",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write every run, mean and test there too")
+    parser.add_argument("--plot", metavar="PNG", help="write a picture of AP and mIoU there")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    left_out: list[str] = []
+    runs = without_doubles(read_runs(args.runs, left_out), left_out)
+    lines = "".join(f"\n- {line}" for line in left_out)
+    if args.runs and not runs:
+        raise ValueError(f"no run in the folders given:{lines}")
+    comparisons = compare(runs)
+    # Before anything is printed: a reader like `head` may end this process.
+    if args.json:
+        Path(args.json).write_text(json.dumps(as_json(comparisons), indent=1) + "\n")
+    if args.plot:
+        reduction = args.reduce[0] if args.reduce else "vote"
+        drawn = draw(comparisons, Path(args.plot), reduction)
+        print(f"plot: {args.plot}" if drawn else "plot: not written, no run has a score", file=sys.stderr)
+    print(report(comparisons, args.reduce))
+    if left_out:
+        print(f"\n### Left out\n{lines}")
+    sys.stdout.flush()
+
+
+def command(argv: list[str] | None = None) -> None:
+    try:
+        main(argv)
+    except BrokenPipeError:  # the reader had enough; python would complain once more when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (FileNotFoundError, ValueError, ImportError) as error:
+        sys.exit(f"results_table: {error}")

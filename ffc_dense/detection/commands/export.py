@@ -1,0 +1,75 @@
+"""The detectron2 side of ``export_model.py``."""
+
+from functools import partial
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.engine import DefaultTrainer
+from torch import Tensor
+
+from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection.inputs.config_errors import explain_build
+from ffc_dense.detection.inputs.read_config import read_config
+from ffc_dense.detection.inspection.detector import network_input
+from ffc_dense.detection.inspection.export import INPUTS, OUTPUTS, ExportableDetector, exporting
+from ffc_dense.errors import UserError
+from ffc_dense.errors.reporting import reading_input
+from ffc_dense.export.checking import Agreement, compare_detections
+from ffc_dense.export.recording import Exportable
+from ffc_dense.method.reductions import choose_reductions, reduced
+from ffc_dense.pictures.reading import UnreadableError, read_bgr
+
+
+def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:
+    with reading_input():
+        cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint])
+        cfg.MODEL.DEVICE = "cpu"
+    with reading_input(partial(explain_build, cfg=cfg)):
+        model = DefaultTrainer.build_model(cfg).eval()
+        EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        (name,) = choose_reductions(model, [reduction] if reduction else [])
+        with reduced(model, name):
+            module = ExportableDetector(model)  # a copy
+
+    def reference(image: Tensor) -> list[Tensor]:
+        (found,) = module.model.inference([{"image": image}], do_postprocess=False)
+        return [found.pred_boxes.tensor, found.pred_classes, found.scores]
+
+    # Over twice the coarsest stride: torch.export takes a map of one position for another case than larger ones.
+    multiple = max(16, model.backbone.size_divisibility)
+    return Exportable(
+        module=module,
+        reference=reference,
+        example=images([(6 * multiple, 8 * multiple)])[0],
+        checks=[*inputs(), *(read(file, cfg) for file in files)],
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        dynamic={"image": {1: "height", 2: "width"}, **{name: {0: "detections"} for name in OUTPUTS}},
+        context=lambda form: exporting(without_branches=form == "torch_export"),
+        traced_onnx=True,
+        about={"reduction": name, "input": "image (3, H, W), fp32, channels as in INPUT.FORMAT, 0 to 255"},
+    )
+
+
+def images(sizes: list[tuple[int, int]]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(3, *size, generator=generator) * 255 for size in sizes]
+
+
+def read(file: str, cfg: CfgNode) -> Tensor:
+    """(3, H, W), resized as detectron2 tests."""
+    aug = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+    try:
+        return network_input(read_bgr(file), aug, cfg.INPUT.FORMAT)
+    except UnreadableError as error:
+        raise UserError(f"--images: {file} cannot be read: {error}") from error
+
+
+def inputs() -> list[Tensor]:
+    """Images of other sizes than the example, one without contents."""
+    return [*images([(128, 192), (200, 150), (97, 331), (256, 256)]), torch.zeros(3, 160, 120)]
+
+
+def compare(expected: list[Tensor], found: list[Tensor], image: Tensor) -> Agreement:
+    return compare_detections(expected, found, tuple(image.shape[1:]))

@@ -1,0 +1,58 @@
+"""Draw what a trained detector finds in images, folders of images and videos.
+
+    python tools/demo_detect.py --config-file CONFIG.yaml --weights model_final.pth --input photo.jpg folder video.mp4 \
+        --output pictures [--confidence-threshold 0.5] [--opinions] [--opts KEY VALUE ...]
+
+For each image a picture of the same name is written, for each video an .mp4. With ``--opinions`` a label ends in the
+votes: in "cat 97% 5/7" five of seven outputs chose the class cat. A file that cannot be read is reported and skipped.
+Exit code: 0, 1 if files were skipped, 2 for a wrong config, checkpoint or argument.
+"""
+
+import argparse
+import sys
+from functools import partial
+
+from ffc_dense.detection import Detector
+from ffc_dense.detection.inputs.config_errors import explain_build
+from ffc_dense.detection.inputs.read_config import read_config
+from ffc_dense.detection.inspection.drawing import draw
+from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.pictures.files import collect
+from ffc_dense.pictures.run import run
+from ffc_dense.pictures.scale import add_scale_argument
+
+
+def main(args) -> int:
+    jobs = collect(args.input, args.output)
+    cfg = read_config(args.config_file, args.opts, datasets=False)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        detector = Detector(cfg, args.weights, opinions=args.opinions, confidence_threshold=args.confidence_threshold)
+    return run(jobs, lambda image: draw(image, detector(image), detector.metadata, args.scale))
+
+
+def parse_args(argv: list[str] | None = None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, metavar="CONFIG", help="the .yaml file of the training")
+    parser.add_argument("--weights", default="", metavar="CHECKPOINT", help="by default MODEL.WEIGHTS of the config")
+    parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, videos, folders of them")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the pictures")
+    parser.add_argument("--confidence-threshold", type=threshold, default=0.5, metavar="SCORE",
+                        help="draw detections of at least this score; default: %(default)s")  # fmt: skip
+    parser.add_argument("--opinions", action="store_true", help="show how many outputs chose the detection's class")
+    add_scale_argument(parser)
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys; last")
+    add_debug_argument(parser)
+    return parser.parse_args(argv)
+
+
+def threshold(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a score from 0 to 1, got {text}")
+    return value
+
+
+def command(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with reporting("demo_detect.py", args.debug):
+        sys.exit(main(args))

@@ -1,0 +1,115 @@
+"""Evaluate a detector under several test reductions in one pass over the data."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, ROIHeads, StandardROIHeads
+from torch import nn
+
+from ...method.reductions import reduced
+from ...method.replacing import replaced_method
+
+
+class AllReductions(nn.Module):
+    """A :class:`GeneralizedRCNN` in eval mode that answers with its detections under each of several reductions.
+
+    Backbone, proposals and box features do not depend on the reduction and are computed once per batch.
+
+    Args:
+        model: the detector.
+        names: reductions, see :func:`ffc_dense.method.reductions.choose_reductions`.
+    """
+
+    def __init__(self, model: GeneralizedRCNN, names: list[str]):
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    @torch.no_grad()
+    def forward(self, batched_inputs: list[dict]) -> dict[str, list[dict]]:
+        """detectron2's inputs -> for each reduction what the detector alone would return, ``[{"instances": ...}]``."""
+        model = self.model
+        images = model.preprocess_image(batched_inputs)
+        features = model.backbone(images.tensor)
+        proposals, _ = model.proposal_generator(images, features, None)
+        detections = {}
+        with box_features_once(model.roi_heads) as rewind:
+            for name in self.names:
+                rewind()
+                with reduced(model, name):
+                    instances, _ = model.roi_heads(images, features, proposals, None)
+                detections[name] = model._postprocess(instances, batched_inputs, images.image_sizes)
+        return detections
+
+
+class PerReduction(DatasetEvaluator):
+    """One evaluator per reduction, for the outputs of :class:`AllReductions`.
+
+    ``evaluate`` returns {reduction: results of its evaluator}; an evaluator has none on other ranks than the first.
+    """
+
+    def __init__(self, evaluators: dict[str, DatasetEvaluator]):
+        self.evaluators = evaluators
+
+    def reset(self) -> None:
+        for evaluator in self.evaluators.values():
+            evaluator.reset()
+
+    def process(self, inputs: list[dict], outputs: dict[str, list[dict]]) -> None:
+        for name, evaluator in self.evaluators.items():
+            evaluator.process(inputs, outputs[name])
+
+    def evaluate(self) -> dict[str, Any]:
+        return {name: evaluator.evaluate() for name, evaluator in self.evaluators.items()}
+
+
+@contextmanager
+def box_features_once(roi_heads: ROIHeads) -> Iterator[Callable[[], None]]:
+    """Within the context, calls of ``roi_heads`` on the same images share the box features of the first call.
+
+    Yields a function to call before each of them. The features are the results of ROI pooler and box head (C4: res5):
+    their inputs are the proposals and, in a cascade, boxes that regression on the raw feature made, the same under
+    every reduction. ROI heads of other classes compute theirs each time.
+    """
+    if isinstance(roi_heads, CascadeROIHeads):
+        calls = {roi_heads.box_pooler: roi_heads.num_cascade_stages, **dict.fromkeys(roi_heads.box_head, 1)}
+    elif isinstance(roi_heads, StandardROIHeads):
+        calls = {roi_heads.box_pooler: 1, roi_heads.box_head: 1}
+    elif isinstance(roi_heads, Res5ROIHeads):
+        # Masks go through the same modules again, with the predicted boxes: the first call alone is shared.
+        calls = {roi_heads.pooler: 1, roi_heads.res5: 1}
+    else:
+        calls = {}
+    with ExitStack() as stack:
+        rewinds = [stack.enter_context(_tape(module, count)) for module, count in calls.items()]
+        yield lambda: [rewind() for rewind in rewinds]
+
+
+@contextmanager
+def _tape(module: nn.Module, count: int) -> Iterator[Callable[[], None]]:
+    """Within the context, the first ``count`` calls of a module after each rewind return what they first returned.
+
+    Yields the function that rewinds.
+    """
+    returned: list[Any] = []
+    position = 0
+
+    def rewind() -> None:
+        nonlocal position
+        position = 0
+
+    def play(forward: Callable, *args, **kwargs) -> Any:
+        nonlocal position
+        position += 1
+        if position > count:
+            return forward(*args, **kwargs)
+        if position > len(returned):
+            returned.append(forward(*args, **kwargs))
+        return returned[position - 1]
+
+    with replaced_method(module, "forward", play):
+        yield rewind

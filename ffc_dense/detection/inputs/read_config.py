@@ -1,0 +1,40 @@
+from collections.abc import Sequence
+from functools import partial
+
+from detectron2.config import CfgNode, get_cfg
+
+from ...errors.reporting import reading_input
+from ..model.config import add_ffc_config
+from .config_checks import check_config, check_model
+from .config_errors import explain_yaml
+from .data_files import merge_config_file
+
+
+def read_config(path: str, options: Sequence, *, datasets: bool = True) -> CfgNode:
+    """detectron2's config, with FFC's keys and with ``options`` merged, checked. Nothing else is read.
+
+    Args:
+        path: a .yaml file.
+        options: KEY VALUE KEY VALUE ..., as on the command line.
+        datasets: whether those that the config names must be registered; a model alone needs none.
+
+    Raises:
+        UserError: the file, an option or a value of the config is wrong; the message names it.
+    """
+    cfg = get_cfg()
+    add_ffc_config(cfg)
+    with reading_input(partial(explain_yaml, where=path or "--config-file")):
+        merge_config_file(cfg, path)
+    merge_options(cfg, options)
+    (check_config if datasets else check_model)(cfg)
+    return cfg
+
+
+def merge_options(cfg: CfgNode, options: Sequence) -> None:
+    """Merge KEY VALUE KEY VALUE ... into ``cfg``.
+
+    Raises:
+        UserError: names the key or value.
+    """
+    with reading_input(partial(explain_yaml, where="the command line")):
+        cfg.merge_from_list(list(options))

@@ -1,0 +1,152 @@
+"""A trained detector in two lines."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from detectron2.utils.file_io import PathManager
+from torch import Tensor
+
+from ...errors import UserError
+from ...pictures.reading import UnreadableError, read_bgr
+from ..inputs.checkpoint import EvalCheckpointer
+from ..inputs.config_checks import check_model
+from ..inputs.read_config import merge_options, read_config
+from ..inputs.startup import check_weights, choose_device
+from ..model.opinions import request_opinions
+
+
+class Detector(DefaultPredictor):
+    """A detector for one image at a time.
+
+    ::
+
+        from ffc_dense.detection import Detector
+
+        instances = Detector("config.yaml", "model_final.pth")("image.jpg")
+
+    Identical to :class:`DefaultPredictor`, except that it takes file names too, returns the :class:`Instances`
+    themselves, on the CPU and with their opinions, refuses weights that do not fill the model, runs no code that is in
+    them, and runs on the CPU where there is no CUDA.
+
+    Args:
+        config: a .yaml file, or a config with FFC's keys.
+        weights: a checkpoint; by default the one in ``MODEL.WEIGHTS``.
+        opinions: add to the detections what each output said, see :meth:`FFCFastRCNNOutputLayers.inference`; of a
+            stock model the class distribution.
+        confidence_threshold: detections below it are left out; by default ``MODEL.ROI_HEADS.SCORE_THRESH_TEST``.
+        options: further keys and values of the config, ``["MODEL.DEVICE", "cpu"]``.
+
+    Attributes:
+        metadata: with ``thing_classes``, the names of the classes.
+
+    Raises:
+        UserError: there is no such config, or a key or value of it or of ``options`` is wrong.
+        FileNotFoundError: there is no such checkpoint, or none is named.
+        RuntimeError: the checkpoint is another model's.
+        ValueError: the ROI heads have no opinions, or the dataset's classes are not as many as the model's.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | CfgNode,
+        weights: str | Path = "",
+        *,
+        opinions: bool = True,
+        confidence_threshold: float | None = None,
+        options: list = (),
+    ):
+        # DefaultPredictor's own constructor would load the checkpoint in detectron2's way.
+        if isinstance(config, CfgNode):
+            cfg = config.clone()
+            cfg.defrost()
+            merge_options(cfg, options)
+            check_model(cfg)
+        else:
+            cfg = read_config(str(config), options, datasets=False)
+        if weights:
+            cfg.MODEL.WEIGHTS = str(weights)
+        if confidence_threshold is not None:
+            cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = confidence_threshold
+        if opinions:
+            request_opinions(cfg)
+        cfg.MODEL.DEVICE = choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE", 1)
+        check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", needed=True)
+        self.cfg = cfg
+        self.metadata = Metadata(thing_classes=class_names(cfg))
+        self.model = build_model(cfg).eval()
+        EvalCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        self.aug = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+        self.input_format = cfg.INPUT.FORMAT
+
+    def __call__(self, image: str | Path | np.ndarray) -> Instances:
+        """The detections in an image: a file, or (H, W, 3) uint8 in BGR order.
+
+        Raises:
+            UnreadableError: (a ValueError) the file cannot be decoded, or the image is too narrow to be resized.
+            ValueError: an array of another shape or dtype.
+        """
+        if not isinstance(image, np.ndarray):
+            image = read_bgr(str(image))
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ValueError(f"expected a (H, W, 3) uint8 image in BGR order, got {image.dtype} {image.shape}")
+        height, width = image.shape[:2]
+        inputs = {"image": network_input(image, self.aug, self.input_format), "height": height, "width": width}
+        with torch.no_grad():
+            return self.model([inputs])[0]["instances"].to("cpu")
+
+
+def network_input(image: np.ndarray, aug: T.ResizeShortestEdge, input_format: str) -> Tensor:
+    """An image as :class:`DefaultPredictor` gives it to the model.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        aug: of the config's ``INPUT.MIN_SIZE_TEST`` and ``INPUT.MAX_SIZE_TEST``.
+        input_format: ``INPUT.FORMAT``; channels are swapped for 'RGB'.
+
+    Returns:
+        (3, H', W') fp32, 0 to 255.
+
+    Raises:
+        UnreadableError: the image is too narrow: resized, a side would have no pixel.
+        UserError: ``input_format`` is neither 'BGR' nor 'RGB'.
+    """
+    if input_format not in ("BGR", "RGB"):
+        raise UserError(f"INPUT.FORMAT {input_format!r}: expected BGR or RGB")
+    transform = aug.get_transform(image)
+    if min(getattr(transform, "new_h", 1), getattr(transform, "new_w", 1)) < 1:
+        height, width = image.shape[:2]
+        raise UnreadableError(f"an image of {width}x{height} is too narrow for INPUT.MAX_SIZE_TEST")
+    resized = transform.apply_image(image[:, :, ::-1] if input_format == "RGB" else image)
+    return torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
+
+
+def class_names(cfg: CfgNode) -> list[str]:
+    """Those of ``DATASETS.TEST``: of its metadata, or else of its annotation file; without either, the class numbers.
+
+    Raises:
+        ValueError: they are not as many as the model's classes.
+    """
+    number = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    for dataset in cfg.DATASETS.TEST[:1]:
+        metadata = MetadataCatalog.get(dataset)
+        names = metadata.get("thing_classes")
+        if names is None and PathManager.isfile(metadata.get("json_file", "")):
+            with PathManager.open(metadata.json_file) as file:
+                categories = json.load(file)["categories"]
+            names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+        if names is not None and len(names) != number:
+            raise ValueError(
+                f"MODEL.ROI_HEADS.NUM_CLASSES is {number}, the dataset {dataset} of DATASETS.TEST has {len(names)} "
+                "classes: name the dataset that the model was trained on"
+            )
+        if names is not None:
+            return list(names)
+    return [str(label) for label in range(number)]

@@ -1,0 +1,137 @@
+"""Checkpoints of detectron2 that survive a kill, a full disk and non-finite weights."""
+
+import os
+import re
+from typing import Any
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine.hooks import PeriodicCheckpointer
+from detectron2.utils import comm
+
+from ...errors import UserError
+from ...reliability.saving import (
+    is_whole,
+    refuse_non_finite,
+    remove_partial_files,
+    save_atomically,
+    write_text_atomically,
+)
+from ...safe_files import UnsafeFileError, read_torch
+from ..inputs.safe_loading import SafeLoading
+
+NUMBERED = re.compile(r"_(\d{7,})\.pth")  # of model_0004999.pth, after the prefix
+
+
+class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
+    """Identical to :class:`DetectionCheckpointer`, except that
+
+    * a checkpoint, and then ``last_checkpoint``, which names it, are replaced as a whole or not at all;
+    * weights or optimizer states with NaN or infinity are not saved;
+    * ``resume`` goes on from the whole checkpoint of the most iterations if the one that ``last_checkpoint`` names is
+      not whole, or if that file is missing, with a warning that names both, and removes what a killed run left half
+      written;
+    * loading runs no code of the file.
+
+    Raises:
+        UserError: ``save_dir`` is an address, not a folder: only a file system can replace a file at once. Or there are
+            checkpoints to resume from, and none is whole.
+        NotSaved, NonFiniteState: see :mod:`ffc_dense.reliability.saving`. The training stops; the previous
+            checkpoint is untouched.
+    """
+
+    def __init__(self, model, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables: Any):
+        if "://" in save_dir:
+            raise UserError(f"the output folder {save_dir} is an address; name a folder of a file system")
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        if not self.save_dir or not self.save_to_disk:
+            return
+        state = {"model": self.model.state_dict()}
+        state.update({key: part.state_dict() for key, part in self.checkpointables.items()}, **kwargs)
+        path, previous = os.path.join(self.save_dir, f"{name}.pth"), self.get_checkpoint_file() or None
+        refuse_non_finite(state, path, previous=previous)
+        self.logger.info("Saving checkpoint to %s", path)
+        save_atomically(state, path, previous=previous)
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        write_text_atomically(last_filename_basename, os.path.join(self.save_dir, "last_checkpoint"))
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        if self.save_to_disk and os.path.isdir(self.save_dir):
+            for partial in remove_partial_files(self.save_dir):
+                self.logger.warning("Removed %s, which a killed process left half written", partial)
+        # One rank reads the files to see whether they are whole; all of them load the same one.
+        main = comm.is_main_process()
+        found = comm.all_gather(self._newest_whole() if resume and main else None)[0]
+        if found == "":
+            raise UserError(
+                f"--resume: no checkpoint in {self.save_dir} is whole. Remove {self.save_dir}/last_checkpoint and its "
+                ".pth files to start anew, or name weights to start from in another output folder"
+            )
+        return self.load(found) if found else self.load(path, checkpointables=[])
+
+    def _newest_whole(self) -> str | None:
+        """The checkpoint to resume from, which ``last_checkpoint`` names afterwards.
+
+        None if nothing was saved yet: no ``last_checkpoint`` and no checkpoint of a training. "" if there are some, by
+        ``last_checkpoint`` or by a numbered file, and none is whole.
+        """
+        pointer = self.has_checkpoint()
+        named = self.get_checkpoint_file() if pointer else ""
+        if pointer and os.path.isfile(named) and is_whole(named):
+            return named
+        files = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
+        others = [path for path in files if path != named and os.path.isfile(path)]
+        fault = f"{named} is not whole or not there" if pointer else f"{self.save_dir}/last_checkpoint is not there"
+        # Not by the time of their change, which a copy of the folder does not keep.
+        iterations = {path: self._iteration(path) for path in others}
+        for path in sorted(others, key=iterations.get, reverse=True):
+            if iterations[path] >= 0 and self._saved_iteration(path) >= 0:
+                self.logger.warning("%s; resuming from %s instead", fault, path)
+                self.tag_last_checkpoint(os.path.basename(path))
+                return path
+        numbered = [path for path in others if NUMBERED.search(path) and not is_whole(path)]
+        return "" if pointer or numbered else None
+
+    def _iteration(self, path: str) -> int:
+        """The iteration that a checkpoint was saved after: by its name or, without a number there, by its content."""
+        number = NUMBERED.search(path)
+        return int(number[1]) if number else self._saved_iteration(path)
+
+    def _saved_iteration(self, path: str) -> int:
+        """-1 for a file that no training can go on from: not whole, weights alone, or unsafe to read."""
+        if not is_whole(path):
+            return -1
+        try:
+            state = read_torch(path)
+        except UnsafeFileError as error:
+            self.logger.warning("Not resuming from %s: %s", path, error)
+            return -1
+        trainer = state.get("trainer") if isinstance(state, dict) else None
+        iteration = trainer.get("iteration") if isinstance(trainer, dict) else None
+        return iteration if isinstance(iteration, int) else -1
+
+
+class KeepNewest(PeriodicCheckpointer):
+    """Identical to detectron2's hook, except that ``max_to_keep`` counts the checkpoints from before a resume too.
+
+    An older checkpoint is deleted after the newer one is on the disk.
+    """
+
+    def before_train(self) -> None:
+        super().before_train()
+        earlier = {}
+        for path in self.checkpointer.get_all_checkpoint_files():
+            name = os.path.basename(path)
+            match = NUMBERED.fullmatch(name.removeprefix(self.file_prefix))
+            if match and name.startswith(self.file_prefix) and int(match[1]) < self.trainer.start_iter:
+                earlier[int(match[1])] = path
+        self.recent_checkpoints = [earlier[iteration] for iteration in sorted(earlier)]
+
+    def step(self, iteration: int, **kwargs: Any) -> None:
+        super().step(iteration, **kwargs)
+        if self.max_to_keep is not None and (iteration + 1) % self.period == 0:
+            while len(self.recent_checkpoints) > self.max_to_keep:
+                self.path_manager.rm(self.recent_checkpoints.pop(0))

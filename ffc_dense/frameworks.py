@@ -1,0 +1,116 @@
+"""The frameworks, a row each: how their configs are recognised, which package serves them, what scores them.
+
+Standard library alone, so that every command can ask before it imports a framework.
+"""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UserError
+from .safe_files import without_query
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What the rest of the package must know of a framework.
+
+    Args:
+        name: as run folders, JSON files and ``Run.framework`` name it.
+        title: as prose names it.
+        adapter: our package for it; its ``commands`` are what ``ffc-dense`` runs.
+        package: the import name that has to be installed.
+        install: what to do if it is not.
+        metrics: of the tables, in their order; ``main_metric`` is the one that decides.
+        scope: mmengine's ``default_scope`` of its configs; '' for a framework without mmengine.
+    """
+
+    name: str
+    title: str
+    adapter: str
+    package: str
+    install: str
+    metrics: tuple[str, ...]
+    main_metric: str
+    scope: str = ""
+
+
+DETECTRON2 = Framework(
+    name="detectron2",
+    title="detectron2",
+    adapter="ffc_dense.detection",
+    package="detectron2",
+    install="pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git', "
+    "then pip install 'ffc_dense[detection]'",
+    metrics=("AP50", "AP75", "AP"),
+    main_metric="AP",
+)
+MMSEG = Framework(
+    name="mmseg",
+    title="MMSegmentation",
+    adapter="ffc_dense.segmentation",
+    package="mmseg",
+    install="pip install 'ffc_dense[segmentation]' (maintained packages), or mmsegmentation>=1.2 with a matching mmcv",
+    metrics=("mIoU", "mAcc", "aAcc"),
+    main_metric="mIoU",
+    scope="mmseg",
+)
+FRAMEWORKS = (DETECTRON2, MMSEG)
+
+
+def recognise(config: str | Path) -> tuple[Framework, str]:
+    """The framework of a config file and the file's kind: 'yaml', 'lazy' (detectron2's LazyConfig) or 'mmengine'.
+
+    Nothing in the file runs. Its import statements tell a LazyConfig from mmengine's Python configs.
+
+    Raises:
+        UserError: there is no such file, or it is no config of a known framework.
+    """
+    path = Path(config)
+    if not path.is_file():
+        raise UserError(f"the config {path} is not a file")
+    if path.suffix in (".yaml", ".yml"):
+        return DETECTRON2, "yaml"
+    if path.suffix != ".py":
+        raise UserError(f"{path}: expected detectron2's .yaml or mmseg's .py")
+    return (DETECTRON2, "lazy") if _is_lazy(path) else (MMSEG, "mmengine")
+
+
+def _is_lazy(path: Path) -> bool:
+    """Whether a Python config is a LazyConfig: it imports detectron2, our adapter of it, or a neighbouring file."""
+    try:
+        tree = ast.parse(path.read_text(errors="replace"))
+    except SyntaxError:
+        return False  # the framework says where
+    modules = []
+    for node in tree.body:  # mmengine's pure Python configs import their bases below `with read_base():`
+        if isinstance(node, ast.ImportFrom):
+            modules.append("." * node.level + (node.module or ""))
+        elif isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    return any(each.startswith((".", "detectron2", DETECTRON2.adapter, "omegaconf")) for each in modules)
+
+
+def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options: list[str] | None) -> str:
+    """'detectron2' or 'mmseg', by the config.
+
+    Args:
+        config: detectron2's yaml or mmseg's Python file.
+        checkpoint: a file; ``?sha256=HEX`` may follow.
+        overrides: detectron2's KEY VALUE pairs.
+        cfg_options: mmseg's KEY=VALUE pairs.
+
+    Raises:
+        UserError: the config or the checkpoint is not there, the config is a LazyConfig, or the overrides are those of
+            the other framework.
+    """
+    framework, kind = recognise(config)
+    if not Path(without_query(checkpoint)).is_file():
+        raise UserError(f"the checkpoint {Path(without_query(checkpoint))} is not a file")
+    if framework is DETECTRON2 and cfg_options:
+        raise UserError(f"--cfg-options are for mmseg, {config} is detectron2's: write KEY VALUE instead")
+    if kind == "lazy":
+        raise UserError(f"{config} is a detectron2 LazyConfig: name its yaml twin, which has the same parameter names")
+    if framework is MMSEG and overrides:
+        raise UserError(f"{' '.join(overrides)}: {config} is mmseg's, write --cfg-options KEY=VALUE instead")
+    return framework.name

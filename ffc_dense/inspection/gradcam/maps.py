@@ -1,0 +1,190 @@
+"""Maps by pytorch-grad-cam, one for each output.
+
+Shape shorthand: M outputs, K classes (after a binary classifier's single logit: 1), A channels and (h, w) size of the
+explained feature map, (p, q) size of the classified map, 1 x 1 for a box.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...method.layers import FFCConv2d, FFCLinear
+from ...method.voting import elect
+from ..activity import active_units
+
+try:
+    from pytorch_grad_cam import GradCAM
+except ImportError as error:
+    raise ImportError("Grad-CAM needs the package grad-cam; run: pip install 'ffc_dense[diagnosis]'") from error
+
+
+class ChoiceError(UserError, ValueError):
+    """An output or a pixel to explain that is not there. The message has the tool's option and what there is."""
+
+
+@dataclass(frozen=True)
+class OutputTarget:
+    """What is differentiated: a class's logit of one output, averaged over a region.
+
+    Attributes:
+        output: from 0, Out1.
+        label: of the class. Of a single logit (K = 1), label 1 is its positive and label 0 its negative side.
+        weights: (p, q), the region; they sum to 1.
+    """
+
+    output: int
+    label: int
+    weights: Tensor
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Logits of all outputs (M, K, p, q) -> a scalar."""
+        logits = outputs[self.output]
+        logit = logits[self.label] if len(logits) > 1 else (logits[0] if self.label == 1 else -logits[0])
+        return (logit * self.weights).sum()
+
+
+class RawGradCAM(GradCAM):
+    """Identical to pytorch-grad-cam's ``GradCAM``, except that maps keep their size and scale.
+
+    The library stretches each map to 0 ... 1, which shifts its minimum to 0 and so makes a uniform map an empty one,
+    and resizes it to the input. Here a call returns (N, h, w): ReLU of the sum over channels of mean gradient times
+    activation, eq. 1 and 2 of the Grad-CAM paper.
+    """
+
+    def compute_cam_per_layer(self, input_tensor, targets, eigen_smooth):
+        seen = self.activations_and_grads
+        maps = []
+        for layer, activations, gradients in zip(self.target_layers, seen.activations, seen.gradients, strict=True):
+            cam = self.get_cam_image(input_tensor, layer, targets, activations.numpy(), gradients.numpy(), eigen_smooth)
+            maps.append(np.maximum(cam, 0)[:, None])
+        return maps
+
+    def aggregate_multi_layers(self, cam_per_target_layer):
+        return np.concatenate(cam_per_target_layer, axis=1).mean(axis=1)
+
+
+class Head(nn.Module):
+    """What follows the explained feature map, up to the logits of every output.
+
+    Args:
+        classifier: a linear layer or 1x1 convolution, stock or FFC.
+        kept: so many classes take part, the first ones; None: all.
+
+    Attributes:
+        rest: from the feature map (1, A, h, w) to the input of ``classifier``, (1, C) or (1, C, p, q). To be set: it
+            may differ from box to box. By default the map is classified as it is.
+    """
+
+    def __init__(self, classifier: nn.Linear | nn.Conv2d, kept: int | None = None):
+        super().__init__()
+        self.classifier, self.kept = classifier, kept
+        self.rest: Callable[[Tensor], Tensor] = lambda feature: feature
+        self.explained = nn.Identity()  # the library reads activations and gradients at a module
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(1, A, h, w) -> (1, M, K, p, q)."""
+        outputs = self.outputs(self.classified(feature))[:, :, : self.kept]
+        return outputs.transpose(0, 1)
+
+    def classified(self, feature: Tensor) -> Tensor:
+        """The input of the classifier, (1, C, p, q)."""
+        found = self.rest(self.explained(feature))
+        return found[:, :, None, None] if found.dim() == 2 else found
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(1, C, p, q) -> (M, 1, K, p, q)."""
+        flat = isinstance(self.classifier, nn.Linear)
+        x = x.flatten(1) if flat else x
+        found = self.classifier.outputs(x) if self.is_ffc else self.classifier(x)[None]
+        return found[..., None, None] if flat else found
+
+    def units(self, x: Tensor) -> Tensor:
+        """How many units are active of the feature that each output classifies, (M, p, q)."""
+        if not isinstance(self.classifier, FFCLinear | FFCConv2d):
+            return active_units([x], -3, False)[:, 0]
+        flat = isinstance(self.classifier, nn.Linear)
+        stages = self.classifier.stages(x.flatten(1) if flat else x)
+        stages = [stage[..., None, None] for stage in stages] if flat else stages
+        return active_units(stages, -3, self.classifier.interpolate)[:, 0]
+
+    @property
+    def is_ffc(self) -> bool:
+        return isinstance(self.classifier, FFCLinear | FFCConv2d) and self.classifier.num_filters > 0
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One output of one box or region.
+
+    Attributes:
+        output: 1 for Out1.
+        label, confidence: its own class and the class's probability, over a region the most frequent class there and
+            its mean probability.
+        target: label of the class that the map is of, ``label`` unless another was asked for.
+        units: mean number of active units of the feature that it classifies, of ``of_units``.
+        map: (h, w) fp32, not negative, unscaled.
+    """
+
+    output: int
+    label: int
+    confidence: float
+    target: int
+    units: float
+    of_units: int
+    map: np.ndarray
+
+
+def explain(
+    head: Head, feature: Tensor, weights: Tensor, outputs: list[int], target: int | None = None
+) -> list[Explained]:
+    """Grad-CAM of some outputs.
+
+    Args:
+        feature: (1, A, h, w), the map to explain.
+        weights: (p, q), not negative, not all 0: the region of the classified map.
+        outputs: from 1, Out1, to M.
+        target: label of the class to explain; None: of each output its own.
+    """
+    weights = (weights / weights.sum()).to(feature.device)
+    with torch.no_grad():
+        x = head.classified(feature)
+        logits = head.outputs(x)[:, 0, : head.kept]  # (M, K, p, q)
+        units = (head.units(x) * weights).sum((1, 2))
+    found = []
+    with RawGradCAM(head, [head.explained]) as cam:
+        for output in outputs:
+            own, confidence = _decision(logits[output - 1], weights)
+            chosen = own if target is None else target
+            (map_,) = cam(feature.detach().clone().requires_grad_(), [OutputTarget(output - 1, chosen, weights)])
+            found.append(Explained(output, own, confidence, chosen, float(units[output - 1]), x.shape[1], map_))
+    return found
+
+
+def _decision(logits: Tensor, weights: Tensor) -> tuple[int, float]:
+    """The most frequent label of (K, p, q) logits in the region and its mean probability."""
+    labels = elect(logits[None], 1)[1]
+    shares = torch.zeros(max(2, len(logits)), device=logits.device, dtype=weights.dtype)
+    label = int(shares.scatter_add_(0, labels.flatten(), weights.flatten()).argmax())
+    logits = logits.float()
+    probability = logits.softmax(0)[label] if len(logits) > 1 else (logits[0] if label else -logits[0]).sigmoid()
+    return label, float((probability * weights).sum())
+
+
+def choose_outputs(head: Head, wanted: list[int] | None) -> list[int]:
+    """The outputs to explain. By default those that classify a stage of the chain, Out1, Out3, Out5, Out7 of the paper.
+
+    Raises:
+        ChoiceError: one of ``wanted`` is not there.
+    """
+    layer = head.classifier
+    number = layer.num_outputs if head.is_ffc else 1
+    if wanted is None:
+        return list(range(1, number + 1, 2 if number > 1 and layer.interpolate else 1))
+    wrong = [output for output in wanted if not 1 <= output <= number]
+    if wrong:
+        raise ChoiceError(f"--outputs {', '.join(map(str, wrong))}: the model has the outputs 1 to {number}")
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,58 @@
+"""Read a segmentor's checkpoint for evaluation: nothing in the file runs, and nothing of the model stays random."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...method.layers import FFC_MODULES
+from ...safe_files import check_digest, split_sha256
+from .mmengine_files import read_checkpoint
+
+
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights in ``path``: an mmengine checkpoint, a bare state dict or a .safetensors file.
+
+    Args:
+        path: ``?sha256=HEX`` may follow.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RuntimeError: the file is no checkpoint, has another sha256, or reading it would run code; or torch is older
+            than 2.6, whose weights-only reader is not safe.
+    """
+    path, digest = split_sha256(str(path))
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist; name the file that a training wrote")
+    check_digest(path, digest)
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+        raise RuntimeError(f"{path} holds no weights: expected an mmengine checkpoint or a state dict")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load_for_evaluation(model: nn.Module, path: str | Path) -> None:
+    """Load ``path`` into ``model`` in place; mmengine would only log what is missing and score random weights.
+
+    Raises:
+        FileNotFoundError, RuntimeError: as :func:`read_state_dict`.
+        RuntimeError: weights of the model are missing or of another shape, or the file holds filters that the model
+            lacks, as when an FFC checkpoint meets its stock config. The message names them.
+    """
+    state = read_state_dict(path)
+    own = model.state_dict()
+    faults = [f"{key} is missing" for key in own if key not in state]
+    faults += [
+        f"{key} is {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the model"
+        for key, value in own.items() if key in state and state[key].shape != value.shape
+    ]  # fmt: skip
+    ours = [key for key in state if set(key.split(".")) & set(FFC_MODULES)]
+    faults += [f"{key} has no place in the model" for key in ours if key not in own]
+    if faults:
+        shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
+        raise RuntimeError(
+            f"{path} cannot be evaluated with this config: {shown}. Evaluate with the config that it was trained with, "
+            "or train from it first (load_from)"
+        )
+    model.load_state_dict({key: value for key, value in state.items() if key in own})

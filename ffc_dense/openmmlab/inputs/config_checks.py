@@ -1,0 +1,124 @@
+"""Keys of an mmseg config that would fail late, or would be passed over in silence."""
+
+import copy
+import inspect
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ...errors import UserError
+from .config_errors import class_of, unregistered_type
+
+RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg",
+               "test_cfg", "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks",
+               "custom_hooks", "custom_imports", "load_from", "launcher", "env_cfg", "log_processor", "visualizer",
+               "default_scope", "randomness")  # fmt: skip
+
+
+def check_config(cfg: Config) -> None:
+    """Refuse an unknown optimizer, numbers of classes that differ, schedules that end before they begin, and top-level
+    keys that resemble one that mmengine reads, which it would pass over in silence.
+
+    Raises:
+        UserError: the message names the key.
+    """
+    for key in cfg:
+        near = "" if key in RUNNER_KEYS else closest_runner_key(key)
+        if near:
+            raise UserError(f"{key}: nothing reads this key; did you mean {near}?")
+    if "model" not in cfg:
+        raise UserError("model: the config has no such key; add it, or name a _base_ that has it")
+    optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer")
+    if isinstance(optimizer, dict) and isinstance(optimizer.get("type"), str) and class_of(dict(optimizer)) is None:
+        raise UserError(unregistered_type(optimizer.type, "optimizer", cfg.to_dict()))
+    schedulers = cfg.get("param_scheduler")
+    for index, each in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
+        begin, end = (each or {}).get("begin", 0), (each or {}).get("end")
+        if isinstance(begin, int) and isinstance(end, int) and end <= begin:
+            raise UserError(
+                f"param_scheduler.{index}: end {end} should be larger than begin {begin}, where the warm-up ends; "
+                "train longer, or shorten the warm-up"
+            )
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        dataset = (cfg.get(loader) or {}).get("dataset")
+        for name, each in wrapped_datasets(dataset, f"{loader}.dataset"):
+            _check_classes(cfg.model, each, name)
+
+
+def closest_runner_key(key: str) -> str:
+    return next(iter(get_close_matches(key, RUNNER_KEYS, 1, 0.9)), "")
+
+
+def wrapped_datasets(dataset: Mapping | None, name: str) -> Iterator[tuple[str, Mapping]]:
+    """(path of the key, config) of the datasets that are in wrappers such as RepeatDataset, or of ``dataset`` itself.
+
+    Args:
+        name: the path of ``dataset``.
+    """
+    if not isinstance(dataset, Mapping):
+        return
+    inner = {f"{name}.dataset": dataset.get("dataset")}
+    if isinstance(dataset.get("datasets"), list | tuple):
+        inner |= {f"{name}.datasets.{index}": each for index, each in enumerate(dataset["datasets"])}
+    found = [pair for place, each in inner.items() for pair in wrapped_datasets(each, place)]
+    yield from found or [(name, dataset)]
+
+
+def metainfo_of(dataset: Mapping) -> dict:
+    """``classes``, ``palette`` and so on of a dataset's config: those of its class under its own ``metainfo``."""
+    kind, own = class_of(dict(dataset)), dataset.get("metainfo")
+    own = copy.deepcopy(dict(own)) if isinstance(own, Mapping) else {}
+    if hasattr(kind, "_load_metainfo"):  # a value may be the path of a file with a name on each line
+        return kind._load_metainfo(own)
+    return {**(getattr(kind, "METAINFO", None) or {}), **own}
+
+
+def _check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
+    classes = metainfo_of(dataset).get("classes")
+    if not classes:
+        return
+    model, above = (model["member"], "model.member") if "member" in model else (model, "model")  # of an ensemble
+    for part in ("decode_head", "auxiliary_head"):
+        heads = model.get(part) or ()
+        for index, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
+            if head.get("type") == "STDCHead":  # detects boundaries, with two classes of its own
+                continue
+            number = head.get("num_classes")
+            path = f"{above}.{part}" + (f".{index}" if isinstance(heads, list | tuple) else "") + ".num_classes"
+            if isinstance(number, int) and number != len(classes):
+                raise UserError(
+                    f"{path}: {number}, but {name}, a {dataset.get('type')}, has {len(classes)} classes; set it to "
+                    f"{len(classes)}, or name the classes in {name}.metainfo"
+                )
+
+
+def check_folders(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Refuse datasets in Cityscapes' layout without images or labels; mmengine fails on them in words of numpy."""
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get("dataset") or {}
+        kind = class_of(dict(dataset))
+        if not (inspect.isclass(kind) and kind.__name__ == "CityscapesDataset") or dataset.get("ann_file"):
+            continue
+        suffixes = {"img_path": dataset.get("img_suffix", "_leftImg8bit.png"),
+                    "seg_map_path": dataset.get("seg_map_suffix", "_gtFine_labelTrainIds.png")}  # fmt: skip
+        for key, suffix in suffixes.items():
+            below = (dataset.get("data_prefix") or {}).get(key)
+            if not below:
+                continue
+            folder = Path(dataset.get("data_root") or "", below)
+            fault = "there is no folder" if not folder.is_dir() else ""
+            if not fault and not _holds(folder, suffix):
+                fault = f"no file ends with {suffix} in"
+            if fault:
+                raise UserError(
+                    f"{loader}.dataset.data_root, .data_prefix.{key}: {fault} {folder}; correct the path, or lay the "
+                    "dataset out as docs/DATASETS.md says"
+                )
+
+
+def _holds(folder: Path, suffix: str) -> bool:
+    """Whether a file below the folder, or below a link in it, has a name that ends with ``suffix``."""
+    return any(name.endswith(suffix) for _, _, names in os.walk(folder, followlinks=True) for name in names)

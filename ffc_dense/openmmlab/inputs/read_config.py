@@ -1,0 +1,35 @@
+import argparse
+from functools import partial
+
+from mmengine.config import Config, DictAction
+
+from ...errors.reporting import reading_input
+from . import safe_loading  # noqa: F401  (mmengine runs nothing in yaml configs)
+from .config_checks import check_config
+from .config_errors import explain_config, explain_options
+
+
+def parse_options(pairs: list[str]) -> dict | None:
+    """KEY=VALUE pairs as mmengine's DictAction takes them, to what ``Config.merge_from_dict`` takes.
+
+    Raises:
+        UserError: not such pairs.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="*", action=DictAction)
+    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
+        return parser.parse_args(["--cfg-options", *pairs]).cfg_options
+
+
+def read_config(path: str, options: dict | None) -> Config:
+    """mmseg's config with ``--cfg-options`` merged, checked.
+
+    Raises:
+        UserError: the file, an option or a value of the config is wrong; the message names it.
+    """
+    with reading_input(partial(explain_config, path=path)):
+        cfg = Config.fromfile(path)
+    with reading_input(partial(explain_options, options=options)):
+        cfg.merge_from_dict(options or {})
+    check_config(cfg)
+    return cfg

@@ -1,0 +1,11 @@
+"""Scores of finished detectron2 and mmseg runs, and what they say about FFC against its stock twin.
+
+``read_runs`` -> ``compare`` -> ``markdown`` and ``plot``; ``tools/results_table.py`` is the command line. Neither
+framework needs to be installed.
+"""
+
+from ..runs.reading import read_runs
+from ..runs.run import Run
+from .comparison import Comparison, compare, without_doubles
+
+__all__ = ["Comparison", "Run", "compare", "read_runs", "without_doubles"]

@@ -1,0 +1,92 @@
+"""The analysis of a run (``tools/analyze_outputs.py``): where it lies, or the command that makes it."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..inspection.files import NAME
+from .checkpoints import last_checkpoint
+from .detectron2_runs import is_evaluation
+from .files import read_json
+from .mmengine_runs import since_last_start, trainings
+from .run import Run
+from .train_config import recorded
+
+NEEDED = ("framework", "metric", "decision", "images", "decisions", "outputs", "gallery", "pictures", "class_gain")
+ROW = ("name", "feature", "active_units", "mean_confidence", "true_probability", "ece", "won", "changed", "fixed",
+       "broken")  # fmt: skip
+
+
+@dataclass
+class Analysis:
+    """``analysis.json`` and the folder that its pictures are relative to."""
+
+    folder: Path
+    report: dict
+    others: list[Path] = field(default_factory=list)  # folders of analyses that are not shown
+    newer: Path | None = None  # the run's last checkpoint, if it was written after the analysis
+
+
+def find(run: Run) -> Analysis | None:
+    """The analysis in a direct subfolder of the run, of the latest checkpoint if there are several.
+
+    Those that are older than the run's last checkpoint, by the files' times, come after all others.
+
+    Raises:
+        ValueError: it is malformed; the message names the file.
+    """
+    checkpoint = last_checkpoint(run)
+    trained_at = checkpoint.stat().st_mtime if checkpoint else 0.0
+
+    def rank(path: Path) -> tuple[bool, float, float]:
+        analysed_at = path.stat().st_mtime
+        return analysed_at >= trained_at, _trained(path.parent), analysed_at
+
+    paths = sorted(Path(run.folder).glob(f"*/{NAME}"), key=rank)
+    if not paths:
+        return None
+    newer = checkpoint if paths[-1].stat().st_mtime < trained_at else None
+    return Analysis(paths[-1].parent, read(paths[-1]), [path.parent for path in paths[:-1]], newer)
+
+
+def read(path: Path) -> dict:
+    report = read_json(path)
+    lacking = [key for key in NEEDED if key not in report]
+    lacking += [f"outputs.{key}" for row in report.get("outputs", []) for key in (*ROW, report.get("metric"))
+                if not isinstance(row, dict) or key not in row][:1]  # fmt: skip
+    if lacking:
+        raise ValueError(f"{path} lacks {', '.join(map(str, lacking))}; make it anew with tools/analyze_outputs.py")
+    return report
+
+
+def _trained(folder: Path) -> float:
+    """How long the checkpoint of an analysis trained, by the folder's name; without a number, to the end."""
+    found = re.search(r"_(\d+)$", folder.name)
+    return int(found[1]) if found else float("inf")
+
+
+def command(run: Run) -> list[str]:
+    """The arguments for ``tools/analyze_outputs.py`` that analyse the run's last checkpoint.
+
+    Raises:
+        FileNotFoundError: a file that it needs is not in the run's folder; the message says which.
+    """
+    folder = Path(run.folder)
+    checkpoint = last_checkpoint(run)
+    if checkpoint is None:
+        raise FileNotFoundError(f"{folder} holds no checkpoint to analyse: {run.status or 'it was removed'}")
+    if run.framework == "mmseg":
+        training = since_last_start(trainings(folder), folder / f"{run.name}.py")[-1]
+        return [str(training.config or folder / f"{run.name}.py"), str(checkpoint)]
+    config = (recorded(folder) or [folder / "config.yaml"])[-1]
+    if run.datasets:
+        return [str(config), str(checkpoint)]
+    datasets = [read_json(place / "results.json").get("evaluated", {}).get("dataset")
+                for place in sorted(folder.iterdir()) if place.is_dir() and is_evaluation(place)]  # fmt: skip
+    datasets = [name for name in datasets if name]
+    if not datasets:
+        raise FileNotFoundError(
+            f"{folder} names no test set (DATASETS.TEST is empty): run tools/analyze_outputs.py {config} {checkpoint} "
+            "DATASETS.TEST \"('NAME',)\""
+        )
+    return [str(config), str(checkpoint), "DATASETS.TEST", f"({datasets[0]!r},)"]

@@ -1,0 +1,43 @@
+"""The last checkpoint of a run, and the number of its parameters."""
+
+import re
+from pathlib import Path
+
+from ..safe_files import read_torch
+from ..safe_files.errors import UnsafeFileError
+from .run import Run
+
+# Buffers, which no optimizer changes. detectron2's FrozenBatchNorm2d keeps weight and bias as buffers too; by their
+# names they are parameters.
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+# Objects in mmengine's checkpoints beside the weights: they are not needed here, and nothing is made of them.
+IGNORED = dict.fromkeys(
+    ("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", "builtins.slice"), lambda args, state: None
+)
+
+
+def last_checkpoint(run: Run) -> Path | None:
+    """The checkpoint that the run ended with; None if it is not there."""
+    folder = Path(run.folder)
+    if run.framework == "detectron2":
+        path = folder / "model_final.pth"
+        return path if path.is_file() else None
+    numbered = {int(found[1]): path for path in folder.glob("iter_*.pth")
+                if (found := re.fullmatch(r"iter_(\d+)\.pth", path.name))}  # fmt: skip
+    return numbered[max(numbered)] if numbered else None
+
+
+def count_parameters(checkpoint: Path) -> int | None:
+    """The number of weights that the checkpoint holds; None if it cannot be read safely."""
+    try:
+        content = read_torch(checkpoint, IGNORED)
+    except (UnsafeFileError, OSError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    state = content.get("model", content.get("state_dict"))
+    if not isinstance(state, dict):
+        return None
+    # detectron2's own files may hold numpy arrays.
+    sizes = [getattr(value, "size", None) for key, value in state.items() if key.rsplit(".", 1)[-1] not in BUFFERS]
+    return sum(size().numel() if callable(size) else size or 0 for size in sizes)

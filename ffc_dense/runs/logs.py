@@ -1,0 +1,74 @@
+"""The log of a training as points over iterations."""
+
+import math
+from pathlib import Path
+
+from .files import read_json_lines
+from .mmengine_runs import since_last_start, trainings
+from .run import Run
+
+MOST_POINTS = 300  # of a curve; longer ones are averaged, so that the page stays small
+
+Points = list[tuple[float, float]]
+
+
+def entries(run: Run) -> list[dict]:
+    """The lines of the run's log, each with ``iterations``: how many were done when it was written.
+
+    What a resumed or restarted training wrote again replaces the older lines.
+
+    Raises:
+        ValueError: a log is malformed; the message names it.
+    """
+    folder = Path(run.folder)
+    if run.framework == "detectron2":
+        last = run.max_iterations or math.inf
+        # EvalHook's last line has iteration = MAX_ITER, where the last training step is MAX_ITER - 1.
+        lines = read_json_lines(folder / "metrics.json")
+        found = [{**line, "iterations": min(line["iteration"] + 1, last)}
+                 for line in lines if _is_number(line.get("iteration"))]  # fmt: skip
+    else:
+        commands = since_last_start(trainings(folder), folder / f"{run.name}.py")
+        found = [
+            {**entry, "iterations": entry["step"]}
+            for training in commands
+            for entry in training.entries
+            if _is_number(entry.get("step"))
+        ]
+    kept: list[dict] = []
+    for entry in found:
+        while kept and kept[-1]["iterations"] > entry["iterations"]:
+            kept.pop()
+        kept.append(entry)
+    return kept
+
+
+def curves(log: list[dict]) -> dict[str, Points]:
+    """Per key of the log its finite values over iterations, at most ``MOST_POINTS`` of them."""
+    found: dict[str, dict[float, float]] = {}
+    for entry in log:
+        for key, value in entry.items():
+            if _is_number(value):
+                found.setdefault(key, {})[entry["iterations"]] = float(value)
+    return {key: thin(list(points.items())) for key, points in found.items()}
+
+
+def thin(points: Points, most: int = MOST_POINTS) -> Points:
+    """Means of neighbouring points where there are more than ``most``; the last point stays as it is."""
+    if len(points) <= most:
+        return points
+    size = math.ceil((len(points) - 1) / (most - 1))
+    groups = [points[i : min(i + size, len(points) - 1)] for i in range(0, len(points) - 1, size)]
+    means = [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
+    return [*means, points[-1]]
+
+
+def training_seconds(log: list[dict]) -> float | None:
+    """Mean logged seconds per iteration, times iterations; None if none was logged."""
+    training = [entry for entry in log if "total_loss" in entry or "loss" in entry]  # not a validation
+    times = [entry["time"] for entry in training if _is_number(entry.get("time"))]
+    return training[-1]["iterations"] * sum(times) / len(times) if times else None
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

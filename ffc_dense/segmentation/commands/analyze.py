@@ -1,0 +1,50 @@
+"""The mmseg side of ``analyze_outputs.py``."""
+
+import math
+from functools import partial
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ffc_dense.errors import UserError
+from ffc_dense.errors.reporting import reading_input
+from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
+from ffc_dense.openmmlab.inputs.config_checks import check_folders
+from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop
+from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
+from ffc_dense.segmentation.inspection import analysis  # noqa: F401  (registers the loop, with the heads and the metrics)
+
+DECISION = "pixels of the label maps that mmseg predicts, at the size of the labels"
+
+
+def setup(config: str, overrides: list[str], gallery: int, folder: str) -> Config:
+    cfg = read_config(config, parse_options(overrides))
+    if "test_dataloader" not in cfg or "model" not in cfg:
+        raise UserError(f"{config}: test_dataloader and model are needed, it has {', '.join(cfg)}")
+    check_folders(cfg, ("test_dataloader",))
+    cfg.launcher, cfg.work_dir = "none", folder
+    cfg.load_from, cfg.resume = None, False  # loaded here, with a check
+    cfg.test_evaluator = dict(type="UnroundedIoUMetric", iou_metrics=["mIoU"])
+    cfg.test_cfg = dict(type="AnalysisTestLoop", gallery=gallery)
+    return cfg
+
+
+def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, folder: str) -> dict:
+    """The report of :class:`ffc_dense.inspection.analysis.Analysis`, in one pass over the test set."""
+    with reading_input():
+        cfg = setup(config, overrides, gallery, folder)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        runner = Runner.from_cfg(cfg)
+        load_for_evaluation(runner.model, checkpoint)
+        loop = runner.test_loop
+    with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
+        found = runner.test()
+    scores: dict[str, dict] = {}
+    for path, value in found.items():
+        name, metric = path.split("/", 1)
+        if metric == "mIoU" or metric.startswith("IoU."):
+            key = metric.replace("IoU.", "class.") if metric != "mIoU" else metric
+            scores.setdefault(name, {})[key] = None if math.isnan(value) else float(value)
+    about = {"framework": "mmseg", "dataset": cfg.test_dataloader.dataset.type, "decision": DECISION}
+    about |= {"classes": loop.class_names, "palette": loop.dataloader.dataset.metainfo.get("palette")}
+    return about | loop.analysis.report("mIoU", scores)

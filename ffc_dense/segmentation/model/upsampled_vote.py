@@ -1,0 +1,89 @@
+"""The vote of every pixel at the size of the prediction. Shape shorthand as in ``decode_head.py``."""
+
+import torch
+from torch import Tensor
+
+from ...method.fast import get_backend
+from ...method.voting import count_and_elect, first_maximum, replace_infinite
+from .upsampling import bilinear_strips
+
+
+def comparable(winners: Tensor) -> Tensor:
+    """Logits (N, K, ...) of different outputs -> log-probabilities, at least fp32; K = 1 stays as it is.
+
+    The winner's class is raised by one or two units in the last place: subtracting log(sum(exp)) can round it onto
+    another class, and then argmax would not give the label that was elected.
+    """
+    if winners.shape[1] == 1:
+        return winners
+    log_prob = winners.log_softmax(1, torch.promote_types(winners.dtype, torch.float32))
+    label = first_maximum(replace_infinite(winners.detach()), 1)[2].long().unsqueeze(1)
+    return log_prob.scatter(1, label, _raised(log_prob.gather(1, label)))
+
+
+def vote_once(outputs: Tensor, agreement: Tensor | None = None) -> Tensor:
+    """Vote at the outputs' own size.
+
+    Args:
+        outputs: (M, N, K, ...) logits.
+        agreement: (N, 1, ...) fp32, overwritten with the share of the M outputs that voted as the winner.
+
+    Returns:
+        (N, K, ...): what :func:`comparable` makes of the winners.
+    """
+    index, _, _, votes = count_and_elect(outputs, 2)
+    if agreement is not None:
+        torch.div(votes.unsqueeze(1), len(outputs), out=agreement)
+    winner = index.unsqueeze(1).unsqueeze(0).expand(1, *outputs.shape[1:])
+    return comparable(outputs.gather(0, winner).squeeze(0))
+
+
+def vote_upsampled(
+    outputs: Tensor, size: tuple[int, int], align_corners: bool, agreement: Tensor | None = None
+) -> Tensor:
+    """Upsample the logits of all outputs, vote at every pixel, and return what :func:`comparable` makes of the winners.
+
+    The outputs are upsampled and voted on a strip of rows at a time: beside the result there is no map of its size.
+
+    Args:
+        outputs: (M, N, K, h, w) logits.
+        size: (H, W).
+        align_corners: of the bilinear interpolation.
+        agreement: (N, 1, H, W) fp32, overwritten with the share of the M outputs that voted as the winner.
+
+    Returns:
+        (N, K, H, W). No gradient flows.
+    """
+    outputs = outputs.detach()
+    _, images, classes = outputs.shape[:3]
+    dtype = outputs.dtype if classes == 1 else torch.promote_types(outputs.dtype, torch.float32)
+    finite = classes > 1 and outputs.numel() > 0 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
+    if finite and get_backend() == "triton" and outputs.is_cuda and outputs.dtype != torch.float64:
+        from .upsampled_vote_triton import vote_upsampled_fused
+
+        return vote_upsampled_fused(outputs, size, align_corners, agreement)
+    result = outputs.new_empty(images, classes, *size, dtype=dtype)
+    for image in range(images):
+        for rows, strip in bilinear_strips(outputs[:, image], size, align_corners):
+            counted = None if agreement is None else agreement[image : image + 1, :, rows]
+            if finite:
+                votes = _write_log_prob(result[image, :, rows], strip.to(dtype))
+                if counted is not None:
+                    torch.div(votes, len(outputs), out=counted[0, 0])
+            else:
+                result[image, :, rows] = vote_once(strip.unsqueeze(1), counted)[0]
+    return result
+
+
+def _write_log_prob(target: Tensor, strip: Tensor) -> Tensor:
+    """Finite logits (M, K, rows, W) -> the winners' log-probabilities in ``target`` (K, rows, W); returns the votes."""
+    index, label, confidence, votes = count_and_elect(strip, 1, finite=True)
+    torch.gather(strip, 0, index.expand(1, *target.shape), out=target.unsqueeze(0))
+    log_confidence = confidence.log_()  # the log-probability of the elected class
+    target.sub_(target.amax(0)).add_(log_confidence)
+    target.scatter_(0, label.unsqueeze(0), _raised(log_confidence).unsqueeze(0))
+    return votes
+
+
+def _raised(log_prob: Tensor) -> Tensor:
+    return log_prob * (1 - torch.finfo(log_prob.dtype).eps)  # log-probabilities are negative

@@ -1,0 +1,125 @@
+"""Bilinear resizing strip by strip, for maps that together need too much memory at their new size.
+
+Shape shorthand: K channels, (h, w) the maps' size, (H, W) the size asked for.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...method.checks import check_bool, check_feature, check_integer, is_integer
+
+STRIP_ELEMENTS = 2**19  # 2 MiB in fp32 for each thread: a row or two of 7 outputs x 19 classes x 2048 columns
+MAX_THREADS = 4  # that get a share of their own
+
+
+def bilinear_strips(
+    maps: Tensor, size: tuple[int, int], align_corners: bool, strip_elements: int | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of ``F.interpolate(maps, size, mode='bilinear', align_corners=align_corners)``, a few at a time.
+
+    Each strip has as many rows as ``strip_elements`` allow, at least one. If all fit into one, ``F.interpolate`` itself
+    is called. Otherwise the strips have the products, the sums and the fused multiply-adds of torch's kernel for
+    contiguous maps on CPU, and usually its bits. Its other kernels (CUDA, ``channels_last``, narrow maps, other
+    versions) order or fuse them otherwise, which shows in the last places. No gradient flows.
+
+    Args:
+        maps: (..., K, h, w), floating point, any number of leading dimensions; K, h and w at least 1.
+        size: (H, W), at least 1 each.
+        align_corners: as in ``F.interpolate``.
+        strip_elements: how many numbers a strip may hold, at least 1; by default STRIP_ELEMENTS for each thread.
+
+    Yields:
+        rows: slice of the H rows, from top to bottom.
+        strip: (..., K, rows, W), of the dtype of ``maps``.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described; at the call, not at the first strip.
+    """
+    check_feature("maps", maps)
+    if maps.dim() < 3 or 0 in maps.shape[-3:]:
+        raise ValueError(f"maps must be (..., K, h, w) with K, h and w of at least 1, got shape {tuple(maps.shape)}")
+    two_sizes = isinstance(size, tuple | list) and len(size) == 2 and all(map(is_integer, size))
+    if not (two_sizes and min(size) >= 1):
+        raise ValueError(f"size must be (H, W), two integers of at least 1, got {size!r}")
+    check_bool("align_corners", align_corners)
+    if strip_elements is not None:
+        check_integer("strip_elements", strip_elements, 1)
+    return _strips(maps.detach(), tuple(size), align_corners, strip_elements)
+
+
+def _strips(maps, size, align_corners, strip_elements) -> Iterator[tuple[slice, Tensor]]:
+    leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
+    if strip_elements is None:
+        strip_elements = STRIP_ELEMENTS * min(torch.get_num_threads(), MAX_THREADS)
+    rows_per_strip = max(1, strip_elements // max(1, leading.numel() * width))
+    if rows_per_strip >= height:
+        whole = F.interpolate(_images(maps), size, mode="bilinear", align_corners=align_corners)
+        yield slice(0, height), whole.view(*leading, *size)
+        return
+    every_strip = [slice(y, min(y + rows_per_strip, height)) for y in range(0, height, rows_per_strip)]
+    if (h, w) == (height, width):
+        yield from ((rows, maps[..., rows, :]) for rows in every_strip)
+        return
+    exact_weights = not _rounds_weights(maps, size)
+    left, right, left_weight, right_weight = _taps(w, width, align_corners, maps, exact_weights)
+    above, below, above_weight, below_weight = _taps(h, height, align_corners, maps, exact_weights)
+    above, below = above.tolist(), below.tolist()
+    above_weight, below_weight = above_weight.tolist(), below_weight.tolist()
+    widened: dict[int, Tensor] = {}  # source row -> (..., K, W); neighbouring strips share some
+    for rows in every_strip:
+        needed = sorted({*above[rows], *below[rows]})
+        widened = {row: widened[row] for row in needed if row in widened}
+        for row in needed:
+            if row not in widened:
+                source = maps[..., row, :].to(left_weight.dtype).reshape(-1, w)  # 2D: index_select is fast there
+                widened[row] = source.index_select(1, right).mul_(right_weight)
+                widened[row].addcmul_(source.index_select(1, left), left_weight)
+        strip = left_weight.new_empty(rows.stop - rows.start, leading.numel(), width)
+        for line, y in zip(strip, range(rows.start, rows.stop), strict=True):
+            torch.mul(widened[below[y]], below_weight[y], out=line)
+            line.add_(widened[above[y]], alpha=above_weight[y])
+        yield rows, strip.to(maps.dtype).view(-1, *leading, width).movedim(0, -2)
+
+
+def _taps(
+    source: int, target: int, align_corners: bool, maps: Tensor, exact_weights: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For every target position its two source positions and their weights (at least fp32), rounded as torch does."""
+    dtype = torch.promote_types(maps.dtype, torch.float32)
+    if align_corners:
+        scale = torch.tensor(source - 1, dtype=dtype) / (target - 1) if target > 1 else torch.zeros((), dtype=dtype)
+    else:
+        scale = torch.tensor(source, dtype=dtype) / target
+    # torch's scale is a number of the computing dtype, but the position is rounded once (a fused multiply-add).
+    position = torch.arange(target, dtype=torch.float64)
+    position = scale.double() * position if align_corners else scale.double() * (position + 0.5) - 0.5
+    position = position.to(dtype).clamp(min=0)
+    first = position.long().clamp(max=source - 1)
+    second = (first + 1).clamp(max=source - 1)
+    second_weight = (position - first).clamp(0, 1)
+    if not exact_weights:
+        second_weight = second_weight.to(maps.dtype)
+    first_weight = (1 - second_weight).to(dtype)
+    device = maps.device
+    return first.to(device), second.to(device), first_weight.to(device), second_weight.to(device=device, dtype=dtype)
+
+
+def _rounds_weights(maps: Tensor, size: tuple[int, int]) -> bool:
+    """Whether torch's kernel rounds the weights to the dtype of ``maps``, which matters in half precision.
+
+    On CPU the general kernel does. Those for 3 channels on one thread, for more than 3 in ``channels_last`` and for
+    small results do not.
+    """
+    images = _images(maps)
+    channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
+    channels = images.shape[1]
+    three_channels = channels == 3 and torch.get_num_threads() == 1
+    return maps.is_cpu and not three_channels and not (channels > 3 and channels_last) and sum(size) > 128
+
+
+def _images(maps: Tensor) -> Tensor:
+    """(..., K, h, w) -> (images, K, h, w); a view wherever the strides allow it."""
+    return maps.unsqueeze(0) if maps.dim() == 3 else maps.flatten(0, -4)

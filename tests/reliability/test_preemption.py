@@ -1,0 +1,44 @@
+"""A data loader's worker outlives SIGTERM of others and obeys that of the training, however it was started."""
+
+import functools
+import os
+import subprocess
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ffc_dense.reliability.preemption import outlive_others_signals
+
+
+class WorkerNumbers(Dataset):
+    """Items: (process id of the worker, what ``init_fn`` was given)."""
+
+    worker_id = -1
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([os.getpid(), self.worker_id])
+
+
+def remember(worker_id: int) -> None:
+    torch.utils.data.get_worker_info().dataset.worker_id = worker_id
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_a_worker_outlives_sigterm_of_all_but_the_training(start_method, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # as the docstring asks for
+    init = functools.partial(outlive_others_signals, remember)
+    loader = DataLoader(WorkerNumbers(), 1, num_workers=1, multiprocessing_context=start_method, worker_init_fn=init)
+    batches = iter(loader)
+    worker = batches._workers[0]
+    assert next(batches).tolist() == [[worker.pid, 0]]
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    worker.join(0.5)
+    for _ in range(10):  # more than were prefetched
+        assert next(batches).tolist() == [[worker.pid, 0]]
+    worker.terminate()
+    worker.join(20)
+    assert worker.exitcode == 0
