@@ -26,7 +26,7 @@ from ffc_dense import FFCLinear
 from ffc_dense.inspection.cost import Classifier
 
 ROOT = Path(__file__).resolve().parents[2]
-COUNTERS = {".yaml": "overhead_detection", ".py": "overhead_segmentation"}
+COUNTERS = {".yaml": "ffc_dense.detection.commands.overhead", ".py": "ffc_dense.segmentation.commands.overhead"}
 PAPER = dict(features=2048, classes=1000, filters=3, parameters="0.012 M", gflops="0.014")
 
 
@@ -94,7 +94,7 @@ def check(stock: dict, ffc: dict) -> None:
 
 def paper_case() -> dict:
     """The case of the paper's figures, counted by fvcore: a classifier of 2048 features and 1000 classes."""
-    layer_flops = importlib.import_module("overhead_detection").layer_flops
+    layer_flops = importlib.import_module("ffc_dense.detection.commands.overhead").layer_flops
     stock = torch.nn.Linear(PAPER["features"], PAPER["classes"]).eval()
     ffc = FFCLinear.from_layer(stock, num_filters=PAPER["filters"]).eval()
     one = torch.zeros(1, PAPER["features"])

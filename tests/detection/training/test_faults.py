@@ -18,8 +18,9 @@ pytest.importorskip("detectron2")
 from tiny_training import make_dataset, tiny_cfg, tiny_lazy_cfg, train
 from tools_in_process import tool
 
+from ffc_dense.detection.training import preemption
 from ffc_dense.detection.training.finite_loss import NonFiniteLoss
-from ffc_dense.detection.training.trainer import ReliableTrainer, preemption
+from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.errors import UserError
 from ffc_dense.reliability.saving import NonFiniteState, NotSaved, is_whole
 
