@@ -325,7 +325,6 @@ def test_a_preempted_slurm_job_is_requeued_and_goes_on(folder, slurm, config, op
         started.wait_for(out / "last_checkpoint")
         started.process.send_signal(signal.SIGUSR1)
         assert started.process.wait(90) == 143
-        assert started.process.returncode != 0
         assert "requeue 77" in slurm.read_text().splitlines()
         assert started.all_end(30)
     slurm.unlink()
