@@ -74,11 +74,11 @@ class FFCCascadeROIHeads(CascadeROIHeads):
         if self.training or not self.box_predictor[-1].opinions:
             return super()._forward_box(features, proposals, targets)
         # The stock method calls fast_rcnn_inference itself and drops the indices of the boxes.
-        features = [features[name] for name in self.box_in_features]
+        pooled = [features[name] for name in self.box_in_features]
         image_sizes = [proposal.image_size for proposal in proposals]
         per_stage = []
         for stage, predictor in enumerate(self.box_predictor):
-            predictions = self._run_stage(features, proposals, stage)
+            predictions = self._run_stage(pooled, proposals, stage)
             boxes = predictor.predict_boxes(predictions, proposals)
             per_stage.append(predictor.predict_probs(predictions, proposals))
             proposals = self._create_proposals_from_boxes(boxes, image_sizes)

@@ -4,6 +4,7 @@
 """
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.structures import PixelData
@@ -19,7 +20,13 @@ MAPS = ("confidence", "agreement")
 SAYS_OPINIONS = {name: f"FFC{name}" for name in ("EncoderDecoder", "CascadeEncoderDecoder")}
 
 
-class OpinionsMixin:
+if TYPE_CHECKING:
+    _Segmentor = EncoderDecoder  # a type checker reads the mixin as the class that it stands before
+else:
+    _Segmentor = object
+
+
+class OpinionsMixin(_Segmentor):
     """Stands before a segmentor of mmseg in the bases of an ``FFC*`` segmentor.
 
     The segmentor is identical to its mmseg twin, except that with ``opinions`` the data samples of ``predict`` have
@@ -128,7 +135,7 @@ def with_opinions(model: dict) -> dict:
 
 def last_head(segmentor: torch.nn.Module) -> torch.nn.Module:
     """The decode head that classifies: the only one, or a cascade's last."""
-    heads = segmentor.decode_head
+    heads = segmentor.get_submodule("decode_head")
     return heads[-1] if isinstance(heads, torch.nn.ModuleList) else heads
 
 
