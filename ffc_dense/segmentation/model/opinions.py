@@ -21,7 +21,7 @@ SAYS_OPINIONS = {name: f"FFC{name}" for name in ("EncoderDecoder", "CascadeEncod
 
 
 if TYPE_CHECKING:
-    _Segmentor = EncoderDecoder  # a type checker reads the mixin as the class that it stands before
+    from mmseg.models import EncoderDecoder as _Segmentor  # what the mixin stands before
 else:
     _Segmentor = object
 
