@@ -74,7 +74,7 @@ def calls(text):
             yield full_name(node.func, names), {word.arg: ast.unparse(word.value) for word in node.keywords}
         if isinstance(node, ast.ClassDef):
             bases = [full_name(base, names) for base in node.bases]
-            safe = bases[:1] in ([".safe_loading.SafeLoading"], ["SafeLoading"])
+            safe = bool(bases) and re.fullmatch(r"(.*\.safe_loading\.)?SafeLoading", bases[0])
             yield from ((base, {}) for base in ([] if safe else bases))
 
 

@@ -1,5 +1,6 @@
 """tools/mmseg_tool.py: which script runs, and what ``train --resume`` starts from."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -137,7 +138,10 @@ def test_the_tools_of_a_package_and_of_a_clone_are_found(tool, tmp_path, monkeyp
 
 
 def test_without_mmseg_it_says_what_to_install(tmp_path):
-    done = subprocess.run([sys.executable, "-I", "-S", str(SCRIPT), "train", "x.py"], capture_output=True, text=True)
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['mmseg'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, str(SCRIPT), "train", "x.py"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 2 and "mmseg is not installed: pip install" in done.stderr
 
 
