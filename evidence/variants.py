@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ffc_dense import FFCConv2d, FFCLinear
-from ffc_dense.method.filtering import FeatureFilter, InputNorm, interpolate_outputs, within_range
+from ffc_dense.method.filtering import FeatureFilter, InputNorm, within_range
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,18 @@ class VariantFilter(FeatureFilter):
         if not variant.affine:
             self.requires_grad_(False)
 
+    @property
+    def num_filters(self) -> int:
+        return self.variant.num_filters
+
+    @property
+    def num_stages(self) -> int:
+        return self.num_filters + self.variant.classify_input
+
+    @property
+    def is_identity(self) -> bool:
+        return False
+
     def forward(self, x: Tensor, dim: int = -1) -> list[Tensor]:
         self.check_input(x, dim)
         variant = self.variant
@@ -82,39 +94,22 @@ class VariantFilter(FeatureFilter):
 
 
 class _VariantClassifier:
-    """Stands before FFCLinear or FFCConv2d in the bases: their two ways from feature to logits, literally."""
+    """Stands before FFCLinear or FFCConv2d in the bases."""
 
     @classmethod
     def from_layer(cls, layer: nn.Module, variant: Variant):
         """With the parameters of ``layer``; draws no random number."""
         ffc = super().from_layer(layer, num_filters=variant.num_filters, interpolate=variant.interpolate)
         like = dict(device=layer.weight.device, dtype=layer.weight.dtype)
-        ffc.variant = variant
         ffc.filters = VariantFilter(ffc.filters.num_features, variant, **like)
-        later = ffc.num_stages - 1
+        later = ffc.filters.num_stages - 1
         classes = len(layer.weight)
         ffc.stage_bias = nn.Parameter(torch.zeros(later, classes, **like)) if variant.stage_bias else None
         ffc.stage_scale = nn.Parameter(torch.ones(later, **like)) if variant.stage_scale else None
         return ffc
 
-    @property
-    def num_filters(self) -> int:
-        # The base's constructor asks before there is a variant.
-        return self.variant.num_filters if hasattr(self, "variant") else len(self.filters)
-
-    @property
-    def num_stages(self) -> int:
-        left_out = hasattr(self, "variant") and not self.variant.classify_input
-        return self.num_filters + (0 if left_out else 1)
-
-    @property
-    def num_outputs(self) -> int:
-        return 2 * self.num_stages - 1 if self.interpolate else self.num_stages
-
     def stage_logits(self, x: Tensor) -> list[Tensor]:
-        """The logits of the S stages."""
-        # The stock layer's own forward, behind FFC's: nn.Linear or nn.Conv2d.
-        logits = [self._stock.forward(self, stage.to(x.dtype)) for stage in self.filters(x, self._feature_dim)]
+        logits = super().stage_logits(x)
         shape = [-1] + [1] * (-1 - self._feature_dim)
         for i in range(1, len(logits)):
             if self.stage_scale is not None:
@@ -122,18 +117,6 @@ class _VariantClassifier:
             if self.stage_bias is not None:
                 logits[i] = logits[i] + self.stage_bias[i - 1].view(shape)
         return logits
-
-    def outputs(self, x: Tensor) -> Tensor:
-        logits = self.stage_logits(x)
-        return torch.stack(interpolate_outputs(logits) if self.interpolate else logits)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.num_outputs == 1:
-            return self.stage_logits(x)[0]
-        return super().forward(x)
-
-    def _mean(self, x: Tensor) -> Tensor:
-        return self.outputs(x).mean(0)
 
 
 class VariantLinear(_VariantClassifier, FFCLinear):

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from .layers import FFCConv2d, FFCLinear, why_not_convertible
+from .layers import FFCConv2d, FFCLinear
 
 
-def attach(model: nn.Module, name: str, **ffc_options) -> nn.Module:
+def attach(model: nn.Module, name: str, **options) -> nn.Module:
     """Replace the ``nn.Linear`` or 1x1 ``nn.Conv2d`` called ``name`` by its FFC version, in place.
 
     The new layer takes over the old one's parameters, so loaded weights and ties stay valid; the filters
@@ -15,8 +15,7 @@ def attach(model: nn.Module, name: str, **ffc_options) -> nn.Module:
     Args:
         model: any module, of torchvision, timm, Hugging Face or your own.
         name: as in ``model.named_modules()``, e.g. ``'roi_heads.box_predictor.cls_score'``.
-        **ffc_options: ``num_filters``, ``interpolate``, ``test_reduce``, ``eps``, ``normalize_input`` of
-            :class:`ffc_dense.FFCLinear`.
+        **options: those of :class:`ffc_dense.FFCLinear`.
 
     Returns:
         ``model`` itself.
@@ -32,14 +31,14 @@ def attach(model: nn.Module, name: str, **ffc_options) -> nn.Module:
     places = dict(model.named_modules(remove_duplicate=False))
     layer = places.get(name) if name else None
     kind = _ffc_kind(layer)
-    reason = why_not_convertible(layer, kind._stock) if kind else ""
+    reason = kind.why_not(layer) if kind else ""
     if layer is None:
         reason = f"the model has no layer {name!r}"
     elif kind is None:
         reason = f"{name!r} is a {type(layer).__name__}, not an nn.Linear or a 1x1 nn.Conv2d"
     if reason:
         raise ValueError(f"attach: {reason}. {_candidates(places)}")
-    ffc = kind.from_layer(layer, **ffc_options)
+    ffc = kind.from_layer(layer, **options)
     for place, module in places.items():
         if module is layer:
             parent, _, child = place.rpartition(".")
@@ -55,7 +54,7 @@ def _candidates(places: dict[str, nn.Module]) -> str:
     names = []
     for place, module in places.items():
         kind = _ffc_kind(module)
-        if place and kind and not why_not_convertible(module, kind._stock):
+        if place and kind and not kind.why_not(module):
             names.append(place)
     if not names:
         return "It has no nn.Linear or 1x1 nn.Conv2d that could be replaced."

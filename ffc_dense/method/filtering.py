@@ -7,7 +7,6 @@ Shape shorthand used in the core:
     M: outputs, 2n + 1, or n + 1 without interpolation
 """
 
-import math
 from itertools import pairwise
 
 import torch
@@ -15,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_dim, check_dtype, check_feature, check_integer
+from .options import check_eps, check_filters
 
-MAX_FILTERS = 100  # the paper has 3; more than this is a slip, and would take the memory of 2n + 1 outputs
-MIN_EPS = 1e-5  # below it, a constant feature under fp16 divides by a variance that rounds to zero
 HUGE = 1e15  # a feature beyond it is scaled down first: its square would leave the range of fp32
 
 
@@ -40,10 +38,9 @@ class FeatureFilter(nn.ModuleList):
 
     def __init__(self, num_features: int, num_filters: int = 3, eps: float = 1e-5, *, device=None, dtype=None):
         check_integer("num_features", num_features, 1)
-        check_integer("num_filters", num_filters, 0, MAX_FILTERS)
+        check_filters("num_filters", num_filters)
+        check_eps("eps", eps)
         check_dtype("dtype", dtype)
-        if isinstance(eps, bool) or not isinstance(eps, int | float) or not MIN_EPS <= eps < math.inf:
-            raise ValueError(f"eps must be a number of at least {MIN_EPS}, got {eps!r}: smaller ones give NaN in fp16")
         super().__init__(nn.LayerNorm(num_features, eps, device=device, dtype=dtype) for _ in range(num_filters))
         self.num_features = num_features
 
@@ -68,10 +65,29 @@ class FeatureFilter(nn.ModuleList):
         # Features last for the whole chain: one permutation, not one per LayerNorm.
         feature = within_range(x.movedim(dim, -1).to(torch.promote_types(x.dtype, torch.float32)))
         for norm in self:
-            weight, bias = norm.weight.to(feature.dtype), norm.bias.to(feature.dtype)
-            feature = F.relu(F.layer_norm(feature, norm.normalized_shape, weight, bias, norm.eps))
+            feature = self.filtered(norm, feature)
             stages.append(feature.movedim(-1, dim))
         return stages
+
+    def filtered(self, norm: nn.LayerNorm, feature: Tensor) -> Tensor:
+        """F_i from F_{i-1}, both (..., C), with the i-th module of the list. A subclass may filter in another way."""
+        weight, bias = norm.weight.to(feature.dtype), norm.bias.to(feature.dtype)
+        return F.relu(F.layer_norm(feature, norm.normalized_shape, weight, bias, norm.eps))
+
+    @property
+    def num_filters(self) -> int:
+        """n."""
+        return len(self)
+
+    @property
+    def num_stages(self) -> int:
+        """S, the stages that :meth:`forward` returns: n + 1."""
+        return self.num_filters + 1
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the only stage is the input, as it is."""
+        return self.num_filters == 0
 
     def check_input(self, x: Tensor, dim: int) -> None:
         """Raise what :meth:`forward` raises for an ``x`` that it cannot take."""

@@ -1,22 +1,32 @@
 """FFC classifiers in the place of ``nn.Linear`` and 1x1 ``nn.Conv2d``. Shape shorthand as in ``filtering.py``."""
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torch.nn.parameter import is_lazy
-from torch.nn.utils.parametrize import is_parametrized
 
+from . import options as ffc_options
 from .checks import check_bool, check_dtype, check_integer
 from .fast.dispatch import fast_mean, fast_stage_logits
 from .filtering import FeatureFilter, InputNorm, interpolate_outputs, mean_feature
+from .options import takes_options
+from .plain import why_not_plain
 from .voting import vote
 
-FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps", "normalize_input")
 FFC_MODULES = ("filters", "input_norm")  # what the stock layer does not have
 
+if TYPE_CHECKING:
+    _Layer = nn.Linear  # what the mixin stands before; nn.Conv2d alike
+else:
+    _Layer = object
 
-class _FFCClassifier:
-    """What FFCLinear and FFCConv2d share; stands before ``nn.Linear`` / ``nn.Conv2d`` in their bases."""
+
+class _FFCClassifier(_Layer):
+    """What FFCLinear and FFCConv2d share; stands before ``nn.Linear`` / ``nn.Conv2d`` in their bases.
+
+    For a method of your own, override :meth:`make_filters` (other stages: see :class:`FeatureFilter`) or
+    :meth:`stage_logits` (other logits of a stage); everything else follows, and the fast forms step aside.
+    """
 
     _stock: type[nn.Module]  # the layer that this one extends
     _feature_dim: int  # of the input, counted from the end
@@ -31,39 +41,66 @@ class _FFCClassifier:
 
     @test_reduce.setter
     def test_reduce(self, name: str) -> None:
-        if name not in self.test_reductions:
-            raise ValueError(f"test_reduce must be one of {', '.join(map(repr, self.test_reductions))}, got {name!r}")
+        ffc_options.check_reduction("test_reduce", name, self.num_outputs)
         self._test_reduce = name
 
     @property
     def test_reductions(self) -> tuple[str, ...]:
         """What ``test_reduce`` may be: 'vote', 'mean', and 'out1' ... 'outM', a single output (paper Table 1)."""
-        return "vote", "mean", *(f"out{i + 1}" for i in range(self.num_outputs))
+        return ffc_options.valid_reductions(self.num_outputs)
 
     @property
     def num_filters(self) -> int:
         """n, the length of the filter chain."""
-        return len(self.filters)
+        return self.filters.num_filters
 
     @property
     def num_outputs(self) -> int:
         """M: 2n + 1 with interpolation, n + 1 without."""
-        return 2 * self.num_filters + 1 if self.interpolate else self.num_filters + 1
+        return ffc_options.num_outputs(self.filters.num_stages, self.interpolate)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (..., C) or (..., C, H, W) -> logits with K in the place of C, of the dtype of the stock layer's."""
-        if not self.filters:
+    def forward(self, x: Tensor, *, every_output: bool = False) -> Tensor:
+        """Features (..., C) or (..., C, H, W) -> logits with K in the place of C, of the dtype of the stock layer's.
+
+        Args:
+            every_output: see :meth:`outputs`, which asks for them so that the layer's hooks run.
+        """
+        if every_output:
+            return self._outputs(x)
+        if self.filters.is_identity:
             return super().forward(x if self.input_norm is None else self._input(x))
         if self.training or self.test_reduce == "mean":
             return self._mean(x)
-        outputs = self.outputs(x)
+        outputs = self._outputs(x)
         if self.test_reduce == "vote":
             return vote(outputs, self._feature_dim)[0]
         return outputs[int(self.test_reduce.removeprefix("out")) - 1]
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
+        return self(x, every_output=True)  # a call: hooks may make the weight (pruning, weight_norm, FSDP)
+
     def stages(self, x: Tensor) -> list[Tensor]:
         """The feature's stages [F_0, ..., F_n], each shaped like ``x``; see :class:`ffc_dense.FeatureFilter`."""
         return self.filters(self._input(x), self._feature_dim)
+
+    def stage_logits(self, x: Tensor) -> list[Tensor]:
+        """The classifier's logits for each stage of ``x``."""
+        # Without normalize_input F_0 is the input itself: Out1 must be the stock layer's result, so x is not converted.
+        x = self._input(x)
+        later = fast_stage_logits(x, self.weight, self.bias, self.filters, self._feature_dim)
+        if later is not None:
+            return [super().forward(x), *later]
+        stages = self.filters(x, self._feature_dim)
+        return [super(_FFCClassifier, self).forward(stage.to(x.dtype)) for stage in stages]
+
+    def make_filters(self, num_features: int, num_filters: int, eps: float, **like: Any) -> FeatureFilter:
+        """The module that makes the stages. ``like``: device and dtype."""
+        return FeatureFilter(num_features, num_filters, eps, **like)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        logits = self.stage_logits(x)
+        return torch.stack(interpolate_outputs(logits) if self.interpolate else logits)
 
     def _input(self, x: Tensor) -> Tensor:
         """F_0 in the dtype of ``x``: ``x`` itself, or with ``normalize_input`` its normalised version."""
@@ -71,23 +108,14 @@ class _FFCClassifier:
         return x if self.input_norm is None else self.input_norm(x, self._feature_dim)
 
     def _mean(self, x: Tensor) -> Tensor:
+        if type(self).stage_logits is not _FFCClassifier.stage_logits:
+            return self._outputs(x).mean(0)
         x = self._input(x)
         mean = fast_mean(x, self.weight, self.bias, self.filters, self.interpolate, self._feature_dim)
         if mean is not None:
             return mean
+        # Mean and classifier are linear: one product with the mean of the features in the place of M.
         return super().forward(mean_feature(self.filters(x, self._feature_dim), self.interpolate).to(x.dtype))
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
-        # Without normalize_input F_0 is the input itself: Out1 must be the stock layer's result, so x is not converted.
-        x = self._input(x)
-        outputs = [super().forward(x)]
-        later = fast_stage_logits(x, self.weight, self.bias, self.filters, self._feature_dim)
-        if later is None:
-            stages = self.filters(x, self._feature_dim)[1:]
-            later = [super(_FFCClassifier, self).forward(stage.to(x.dtype)) for stage in stages]
-        outputs += later
-        return torch.stack(interpolate_outputs(outputs) if self.interpolate else outputs)
 
     def _check_input(self, x: Tensor) -> None:
         """Raise a TypeError or ValueError for an input that the filters or the classifier cannot take."""
@@ -126,29 +154,34 @@ class _FFCClassifier:
             f"test_reduce={self.test_reduce!r}"
         ) + (", normalize_input=True" if self.input_norm is not None else "")
 
-    def _add_filters(self, num_features, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype):
-        check_bool("interpolate", interpolate)
-        check_bool("normalize_input", normalize_input)
-        self.interpolate = interpolate
-        self.filters = FeatureFilter(num_features, num_filters, eps, device=device, dtype=dtype)
-        self.input_norm = InputNorm(num_features, eps, device=device, dtype=dtype) if normalize_input else None
-        self.test_reduce = test_reduce
+    def _add_filters(self, num_features: int, given: dict[str, Any], **like: Any) -> None:
+        """Resolve the options and build the filters. ``like``: device and dtype."""
+        options = ffc_options.resolve(given, type(self).__name__)
+        self.interpolate = options["interpolate"]
+        self._build(num_features, options, **like)
+        self.test_reduce = options["test_reduce"]
+
+    def _build(self, num_features: int, options: dict[str, Any], **like: Any) -> None:
+        num_filters, eps = options["num_filters"], options["eps"]
+        self.filters = self.make_filters(num_features, num_filters, eps, **like)
+        self.input_norm = InputNorm(num_features, eps, **like) if options["normalize_input"] else None
 
     @classmethod
-    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, options: dict):
+    def why_not(cls, layer: nn.Module) -> str:
+        """Why :meth:`from_layer` cannot convert ``layer``; '' if it can."""
+        if isinstance(layer, _FFCClassifier):
+            return f"the layer is an {type(layer).__name__} already"
+        return why_not_plain(layer, cls._stock)
+
+    @classmethod
+    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, given: dict[str, Any]):
         """``cls`` with the very parameters of ``layer``. Draws no random number: a seeded model stays as it was."""
-        unknown = [repr(name) for name in options if name not in FFC_OPTIONS]
-        if unknown:
-            raise TypeError(f"{cls.__name__}: unknown option {', '.join(unknown)}; there are {', '.join(FFC_OPTIONS)}")
-        reason = why_not_convertible(layer, cls._stock)
+        options = ffc_options.resolve(given, cls.__name__)
+        reason = cls.why_not(layer)
         if reason:
             raise TypeError(f"{cls.__name__}.from_layer: {reason}")
         ffc = cls(num_features, num_outputs, layer.bias is not None, device="meta", **options)
-        like = dict(device=layer.weight.device, dtype=layer.weight.dtype)
-        eps = {"eps": options["eps"]} if "eps" in options else {}
-        ffc.filters = FeatureFilter(num_features, ffc.num_filters, **eps, **like)
-        if ffc.input_norm is not None:
-            ffc.input_norm = InputNorm(num_features, **eps, **like)
+        ffc._build(num_features, options, device=layer.weight.device, dtype=layer.weight.dtype)
         ffc.weight, ffc.bias = layer.weight, layer.bias
         return ffc.train(layer.training)
 
@@ -166,50 +199,32 @@ class FFCLinear(_FFCClassifier, nn.Linear):
         in_features: C.
         out_features: K.
         bias: whether the classifier has a bias.
-        num_filters: n, length of the chain, 0 to 100; 3 in the paper.
-        interpolate: also classify the average of each two neighbouring stages (the paper's Out2, Out4, Out6).
-            False: the n + 1 outputs of the authors' released code.
-        test_reduce: 'vote' (the paper, :func:`ffc_dense.vote`), 'mean' of logits (the authors' released code), or a
-            single output, 'out1' ... 'outM' (rows of the paper's Table 1).
-        eps: of every LayerNorm, at least 1e-5.
-        normalize_input: an affine LayerNorm of its own comes first, so that F_0 is LN(x). Not in the paper;
-            docs/EVIDENCE.md compares. With ``num_filters=0`` it is a LayerNorm before ``nn.Linear``, the control.
+        **options: ``num_filters``, ``interpolate``, ``test_reduce``, ``eps``, ``normalize_input``; for defaults and
+            meanings see :data:`ffc_dense.method.options.OPTIONS`.
 
     Raises:
         ValueError: an option is out of its range; the message lists what is valid.
-        TypeError: ``dtype`` is not floating point.
+        TypeError: an option is unknown, or ``dtype`` is not floating point.
     """
 
     _stock = nn.Linear
     _feature_dim = -1
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        num_filters: int = 3,
-        interpolate: bool = True,
-        test_reduce: str = "vote",
-        eps: float = 1e-5,
-        normalize_input: bool = False,
-        device=None,
-        dtype=None,
-    ):
+    @takes_options
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, device=None, dtype=None, **options):
         _check_sizes(in_features=in_features, out_features=out_features, bias=bias, dtype=dtype)
-        nn.Linear.__init__(self, in_features, out_features, bias, device=device, dtype=dtype)
-        self._add_filters(in_features, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype)
+        nn.Linear.__init__(self, in_features, out_features, bias=bias, device=device, dtype=dtype)
+        self._add_filters(in_features, options, device=device, dtype=dtype)
 
     @classmethod
-    def from_layer(cls, linear: nn.Linear, **ffc_options) -> "FFCLinear":
+    def from_layer(cls, linear: nn.Linear, **options) -> "FFCLinear":
         """An FFCLinear that takes over the parameters, device, dtype and mode of ``linear``.
 
         Raises:
             TypeError: ``linear`` is not a plain ``nn.Linear``, so its parameters alone would not say what it computes.
         """
         if isinstance(linear, nn.Linear):
-            return cls._from_stock(linear, linear.in_features, linear.out_features, ffc_options)
+            return cls._from_stock(linear, linear.in_features, linear.out_features, options)
         raise TypeError(f"{cls.__name__}.from_layer expects an nn.Linear, got {type(linear).__name__}")
 
 
@@ -222,7 +237,7 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
     Args:
         in_channels: C.
         out_channels: K.
-        bias, num_filters, interpolate, test_reduce, eps, normalize_input: as in :class:`FFCLinear`.
+        bias, **options: as in :class:`FFCLinear`.
     """
 
     _stock = nn.Conv2d
@@ -234,57 +249,22 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
             shapes = f"(N, {self.in_channels}, H, W) or ({self.in_channels}, H, W)"
             raise ValueError(f"FFCConv2d expects {shapes} with H, W >= 1, got input of shape {tuple(x.shape)}")
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        bias: bool = True,
-        *,
-        num_filters: int = 3,
-        interpolate: bool = True,
-        test_reduce: str = "vote",
-        eps: float = 1e-5,
-        normalize_input: bool = False,
-        device=None,
-        dtype=None,
-    ):
+    @takes_options
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True, *, device=None, dtype=None, **options):
         _check_sizes(in_channels=in_channels, out_channels=out_channels, bias=bias, dtype=dtype)
         nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size=1, bias=bias, device=device, dtype=dtype)
-        self._add_filters(in_channels, num_filters, interpolate, test_reduce, eps, normalize_input, device, dtype)
+        self._add_filters(in_channels, options, device=device, dtype=dtype)
 
     @classmethod
-    def from_layer(cls, conv: nn.Conv2d, **ffc_options) -> "FFCConv2d":
+    def from_layer(cls, conv: nn.Conv2d, **options) -> "FFCConv2d":
         """An FFCConv2d that takes over the parameters, device, dtype and mode of a 1x1 ``conv``.
 
         Raises:
             TypeError: ``conv`` is not a plain 1x1 ``nn.Conv2d`` of stride 1, without padding and groups.
         """
         if isinstance(conv, nn.Conv2d):
-            return cls._from_stock(conv, conv.in_channels, conv.out_channels, ffc_options)
+            return cls._from_stock(conv, conv.in_channels, conv.out_channels, options)
         raise TypeError(f"{cls.__name__}.from_layer expects an nn.Conv2d, got {type(conv).__name__}")
-
-
-def why_not_convertible(layer: nn.Module, stock: type[nn.Module]) -> str:
-    """Why ``layer`` cannot become the FFC version of ``stock``; '' if it can."""
-    name = type(layer).__name__
-    if isinstance(layer, _FFCClassifier):
-        return f"the layer is an {name} already"
-    if type(layer).forward is not stock.forward or "forward" in vars(layer):
-        return f"this {name} computes something else than {stock.__name__}"
-    if isinstance(layer, NonDynamicallyQuantizableLinear):
-        return "nn.MultiheadAttention reads the weight of its out_proj and never calls it"
-    if is_parametrized(layer) or layer._parameters.get("weight") is None or "bias" not in layer._parameters:
-        return f"the {name} does not hold weight and bias as plain parameters (parametrized, pruned or quantized)"
-    if is_lazy(layer.weight):
-        return f"the {name} has no shape yet; run the model once first"
-    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
-        return f"the {name} has hooks, which would be lost; register them on the new layer"
-    if stock is nn.Conv2d:
-        plain = dict(kernel_size=(1, 1), stride=(1, 1), padding=(0, 0), groups=1)
-        other = [f"{key}={getattr(layer, key)}" for key, value in plain.items() if getattr(layer, key) != value]
-        if other:
-            return f"a 1x1 convolution without stride, padding and groups is needed; this one has {', '.join(other)}"
-    return ""
 
 
 def _check_sizes(*, bias: bool, dtype: torch.dtype | None, **sizes: int) -> None:

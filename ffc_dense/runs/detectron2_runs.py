@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from ..method import options
 from .files import read_json, read_json_lines, read_yaml
 from .run import STOCK, Evaluation, Run
 from .train_config import INCIDENTAL, recorded, without
@@ -110,14 +111,8 @@ def _reduction(cfg: dict) -> str:
 def _variant(head: str, ffc: dict) -> str:
     if not head.startswith("FFC"):
         return STOCK
-    options = []
-    if ffc.get("NUM_FILTERS", 3) != 3:
-        options.append(f"num_filters={ffc['NUM_FILTERS']}")
-    if not ffc.get("INTERPOLATE", True):
-        options.append("interpolate=False")
-    if ffc.get("NORMALIZE_INPUT", False):
-        options.append("normalize_input=True")
-    return " ".join(["FFC", *options])
+    changed = options.changed({key.lower(): value for key, value in ffc.items()})
+    return " ".join(["FFC", *(f"{name}={value}" for name, value in changed.items())])
 
 
 def _key(configs: list[dict], folder: Path) -> str:

@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..method import options
 from .files import read_dumped_config, read_json, read_json_lines
 from .run import STOCK, Evaluation, Run
 
-FFC_OPTIONS = ("num_filters", "interpolate", "test_reduce", "eps", "normalize_input", "vote_at")
+HEAD_OPTIONS = ("vote_at",)  # of FFC's heads, besides those of the layer
 INCIDENTAL = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")  # of the data loader
 COMPARED = ("model", "train_dataloader", "optim_wrapper", "param_scheduler")  # mixed precision is optim_wrapper.type
 GUESSED = "no vis_data/config.py of the training: seed and settings are those of the last command in the folder"
@@ -159,19 +160,15 @@ def _world_size(log: Path) -> int | None:
 def _variant(head: dict) -> str:
     if not head["type"].split(".")[-1].startswith("FFC"):
         return STOCK
-    options = [
-        f"{name}={head[name]}"
-        for name in FFC_OPTIONS
-        if name in head and name != "test_reduce" and (name, head[name]) != ("num_filters", 3)
-    ]
-    return " ".join(["FFC", *options])
+    changed = options.changed(head) | {name: head[name] for name in HEAD_OPTIONS if name in head}
+    return " ".join(["FFC", *(f"{name}={value}" for name, value in changed.items())])
 
 
 def _key(cfg: dict, load_from: str | None, world_size: int | None) -> str:
     compared = copy.deepcopy({name: cfg[name] for name in COMPARED})
     head = compared["model"]["decode_head"]
     head["type"] = head["type"].split(".")[-1].removeprefix("FFC")
-    for name in FFC_OPTIONS:
+    for name in (*options.OPTIONS, *HEAD_OPTIONS):
         head.pop(name, None)
     for name in INCIDENTAL:
         compared["train_dataloader"].pop(name, None)

@@ -70,9 +70,15 @@ YAML = {
     "fraction for a number": ([f"{FFC}.NUM_FILTERS", "2.5"], [f"{FFC}.NUM_FILTERS", "expected int.* got float 2.5"]),
     "number for a switch": ([f"{FFC}.INTERPOLATE", "2"], [f"{FFC}.INTERPOLATE", "expected bool"]),
     "a key without value": (["SOLVER.MAX_ITER"], ["command line", "expected pairs KEY VALUE", "give every key one"]),
-    "negative num_filters": ([f"{FFC}.NUM_FILTERS", "-1"], [f"{FFC}.NUM_FILTERS", "expected an integer >= 0, got -1"]),
-    "misspelt reduction": ([f"{FFC}.TEST_REDUCE", "votes"], [f"{FFC}.TEST_REDUCE", "'votes'; did you mean vote?"]),
-    "output that is not there": ([f"{FFC}.TEST_REDUCE", "out8"], [f"{FFC}.TEST_REDUCE", "one of vote, mean, out1"]),
+    "negative num_filters": (
+        [f"{FFC}.NUM_FILTERS", "-1"],
+        [f"{FFC}.NUM_FILTERS", "must be an integer >= 0 .*, got -1"],
+    ),
+    "misspelt reduction": ([f"{FFC}.TEST_REDUCE", "votes"], [f"{FFC}.TEST_REDUCE", "'votes' .did you mean 'vote'?"]),
+    "output that is not there": (
+        [f"{FFC}.TEST_REDUCE", "out8"],
+        [f"{FFC}.TEST_REDUCE", "one of 'vote', 'mean', 'out1'"],
+    ),
     "head name with a typo": (
         ["MODEL.ROI_HEADS.NAME", "FFCStandardROIHead"],
         ["MODEL.ROI_HEADS.NAME", "did you mean FFCStandardROIHeads?"],

@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ...errors import UserError
 from ...errors.wording import closest, one_of
+from ...method import options
+from ..model.config import FFC, key_of
 from ..model.roi_heads import Res5Stride1ROIHeads
 from .config_errors import check_nodes, default_cfg
 
-FFC = "MODEL.ROI_BOX_HEAD.FFC"
 HEADS = "MODEL.ROI_HEADS.NAME"
 
 
@@ -93,19 +94,10 @@ def check_ffc(cfg: CfgNode) -> None:
         raise UserError(
             f"{FFC}.{changed[0]}: has no effect, {HEADS} {name} is a stock head; name {twin} there, or remove the key"
         )
-    filters = ffc.NUM_FILTERS
-    if isinstance(filters, bool) or not isinstance(filters, int) or filters < 0:
-        raise UserError(f"{FFC}.NUM_FILTERS: expected an integer >= 0, got {filters!r}; the paper has 3")
-    if not isinstance(ffc.NORMALIZE_INPUT, bool):
-        raise UserError(f"{FFC}.NORMALIZE_INPUT: expected True or False, got {ffc.NORMALIZE_INPUT!r}")
-    outputs = 2 * filters + 1 if ffc.INTERPOLATE else filters + 1
-    names = ["vote", "mean", *(f"out{i + 1}" for i in range(outputs))]
-    if ffc.TEST_REDUCE not in names:
-        raise UserError(
-            f"{FFC}.TEST_REDUCE: there is no reduction {ffc.TEST_REDUCE!r}{closest(str(ffc.TEST_REDUCE), names)}; "
-            f"expected one of {', '.join(names)} ({outputs} outputs with NUM_FILTERS {filters} and "
-            f"INTERPOLATE {ffc.INTERPOLATE})"
-        )
+    try:
+        options.check({name: ffc[key_of(name)] for name in options.OPTIONS}, lambda name: f"{FFC}.{key_of(name)}")
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 # LazyConfig

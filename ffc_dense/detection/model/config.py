@@ -1,4 +1,15 @@
+"""FFC's keys of a detectron2 config."""
+
 from detectron2.config import CfgNode
+
+from ...method.options import OPTIONS
+
+FFC = "MODEL.ROI_BOX_HEAD.FFC"
+
+
+def key_of(option: str) -> str:
+    """The key, below ``FFC``, of an option of the layer: num_filters -> NUM_FILTERS."""
+    return option.upper()
 
 
 def add_ffc_config(cfg: CfgNode) -> None:
@@ -9,16 +20,8 @@ def add_ffc_config(cfg: CfgNode) -> None:
     head = cfg.MODEL.ROI_BOX_HEAD
     if "FFC" not in head:
         head.FFC = CfgNode()
-    # Length of the LayerNorm + ReLU chain. 0 is the stock classifier.
-    head.FFC.NUM_FILTERS = head.FFC.get("NUM_FILTERS", 3)
-    # Classify the averages of neighbouring stages too: 7 outputs (the paper) instead of 4 (the authors' code).
-    head.FFC.INTERPOLATE = head.FFC.get("INTERPOLATE", True)
-    # How the outputs become one at test time: "vote" (the paper), "mean" (the authors' code), or a single
-    # output, "out1" ... "out7" (the rows of the paper's Table 1).
-    head.FFC.TEST_REDUCE = head.FFC.get("TEST_REDUCE", "vote")
-    # A LayerNorm of its own before the chain, so that F_0 is normalised too. Not in the paper, see docs/EVIDENCE.md.
-    # With NUM_FILTERS 0 it is the control of every comparison, one LayerNorm before the stock classifier.
-    head.FFC.NORMALIZE_INPUT = head.FFC.get("NORMALIZE_INPUT", False)
+    for name, option in OPTIONS.items():
+        head.FFC[key_of(name)] = head.FFC.get(key_of(name), option.default)
     # Whether detections carry the class distribution, the votes and the winning output of their box, see
     # FFCFastRCNNOutputLayers.inference. The detections themselves stay the same.
     head.FFC.OPINIONS = head.FFC.get("OPINIONS", False)

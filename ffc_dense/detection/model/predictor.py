@@ -5,7 +5,9 @@ from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Instances
 
 from ...method.layers import FFCLinear
+from ...method.options import OPTIONS, split, takes_options
 from ...method.voting import vote
+from .config import key_of
 from .opinions import OpinionatedPredictions, Opinions, inference_with_opinions
 
 
@@ -20,10 +22,9 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
 
     Args:
         input_shape: shape of the box feature, as in the stock class.
-        num_filters, interpolate, test_reduce, normalize_input: see :class:`ffc_dense.FFCLinear`.
         opinions: whether detections carry what the outputs said, see :meth:`inference`. May be set at any time.
             Detections of a cascade do with :class:`FFCCascadeROIHeads`, not with detectron2's ``CascadeROIHeads``.
-        **kwargs: those of :class:`FastRCNNOutputLayers`.
+        **kwargs: the options of :class:`ffc_dense.FFCLinear`, and the arguments of :class:`FastRCNNOutputLayers`.
 
     Attributes:
         proposal_index: whether detections with opinions also carry ``proposal_index`` (D,), which of their image's
@@ -33,25 +34,17 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
     proposal_index = False
 
     @configurable
+    @takes_options
     def __init__(
         self,
         input_shape: ShapeSpec,
         *,
-        num_filters: int = 3,
-        interpolate: bool = True,
-        test_reduce: str = "vote",
-        normalize_input: bool = False,
         opinions: bool = False,
         **kwargs,
     ):
+        options, kwargs = split(kwargs)
         super().__init__(input_shape, **kwargs)
-        self.cls_score = FFCLinear.from_layer(
-            self.cls_score,
-            num_filters=num_filters,
-            interpolate=interpolate,
-            test_reduce=test_reduce,
-            normalize_input=normalize_input,
-        )
+        self.cls_score = FFCLinear.from_layer(self.cls_score, **options)
         self.opinions = opinions
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,9 +114,6 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
         ffc = cfg.MODEL.ROI_BOX_HEAD.FFC
         return {
             **super().from_config(cfg, input_shape),
-            "num_filters": ffc.NUM_FILTERS,
-            "interpolate": ffc.INTERPOLATE,
-            "test_reduce": ffc.TEST_REDUCE,
-            "normalize_input": ffc.NORMALIZE_INPUT,
+            **{name: ffc[key_of(name)] for name in OPTIONS if key_of(name) in ffc},
             "opinions": ffc.OPINIONS,
         }

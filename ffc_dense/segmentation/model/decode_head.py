@@ -7,12 +7,14 @@ the size that the head upsamples to.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor
 
 from ...method.layers import FFCConv2d
+from ...method.options import split, takes_options
 from .upsampled_vote import vote_once, vote_upsampled
 
 VOTE_AT = ("prediction", "feature")
@@ -55,7 +57,13 @@ def _collecting(variable: ContextVar) -> Iterator[list[Tensor]]:
         variable.reset(token)
 
 
-class FFCDecodeHead:
+if TYPE_CHECKING:
+    _Head = BaseDecodeHead  # what the mixin stands before
+else:
+    _Head = object
+
+
+class FFCDecodeHead(_Head):
     """Stands before an mmseg decode head in the bases of an ``FFC*Head``.
 
     The head is identical to its mmseg twin, except that ``conv_seg`` is an :class:`ffc_dense.FFCConv2d` (after the
@@ -73,36 +81,25 @@ class FFCDecodeHead:
     is comparable already. ``test_reduce='mean'`` and single outputs pass on logits, as the stock head does.
 
     Args:
-        num_filters, interpolate, test_reduce, eps, normalize_input: see :class:`ffc_dense.FFCLinear`.
         vote_at: 'prediction' votes at (H, W), a strip of rows at a time. 'feature' votes at (h, w) and upsamples the
             winners: less work, other label maps near boundaries.
-        **kwargs: those of the mmseg head.
+        **kwargs: the options of :class:`ffc_dense.FFCConv2d`, and the arguments of the mmseg head.
 
     Raises:
         ValueError: an option has no such value; the message lists the valid ones.
     """
 
+    @takes_options
     def __init__(
         self,
         *args,
-        num_filters: int = 3,
-        interpolate: bool = True,
-        test_reduce: str = "vote",
-        eps: float = 1e-5,
-        normalize_input: bool = False,
         vote_at: str = "prediction",
         **kwargs,
     ):
+        options, kwargs = split(kwargs)
         super().__init__(*args, **kwargs)
         self.vote_at = vote_at
-        self.conv_seg = FFCConv2d.from_layer(
-            self.conv_seg,
-            num_filters=num_filters,
-            interpolate=interpolate,
-            test_reduce=test_reduce,
-            eps=eps,
-            normalize_input=normalize_input,
-        )
+        self.conv_seg = FFCConv2d.from_layer(self.conv_seg, **options)
 
     @property
     def test_reduce(self) -> str:

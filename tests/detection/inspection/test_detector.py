@@ -96,7 +96,7 @@ def test_a_config_is_checked_as_that_of_a_training(folder, tmp_path, as_file):
 
     key = "MODEL.ROI_BOX_HEAD.FFC.NUM_FILTERS"
     refused("StandardROIHeads", [key, 2], f"{key}: has no effect, MODEL.ROI_HEADS.NAME StandardROIHeads is a stock")
-    refused("FFCStandardROIHeads", [key, -1], f"{key}: expected an integer >= 0, got -1")
+    refused("FFCStandardROIHeads", [key, -1], f"{key} must be an integer >= 0 and <= 100, got -1")
     refused("FFCStandardROIHeads", [f"{key}S", 2], f"{key}S in the command line: .* mean NUM_FILTERS")
     refused("FFCStandardROIHeads", [key], "the command line: expected pairs KEY VALUE")
 

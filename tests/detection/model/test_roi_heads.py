@@ -73,8 +73,8 @@ def proposals(num_boxes, with_truth=True):
 def test_adding_the_config_twice_keeps_the_values():
     cfg = get_cfg()
     add_ffc_config(cfg)
-    expected = {"NUM_FILTERS": 3, "INTERPOLATE": True, "TEST_REDUCE": "vote", "NORMALIZE_INPUT": False}
-    expected |= {"OPINIONS": False, "SCALARS_PERIOD": 100}
+    expected = {"NUM_FILTERS": 3, "INTERPOLATE": True, "TEST_REDUCE": "vote", "EPS": 1e-5}
+    expected |= {"NORMALIZE_INPUT": False, "OPINIONS": False, "SCALARS_PERIOD": 100}
     assert dict(cfg.MODEL.ROI_BOX_HEAD.FFC) == expected
     cfg.MODEL.ROI_BOX_HEAD.FFC.NUM_FILTERS = 5
     add_ffc_config(cfg)
