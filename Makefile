@@ -26,6 +26,8 @@ evidence: env
 
 lint: env
 	"$(VENV)/bin/ruff" check .
+	"$(VENV)/bin/ruff" format --check .
+	"$(VENV)/bin/mypy"
 
 env:
 	@tools/setup_env.sh "$(VENV)"

@@ -91,8 +91,8 @@ def _is_lazy(path: Path) -> bool:
     return any(each.startswith((".", "detectron2", DETECTRON2.adapter, "omegaconf")) for each in modules)
 
 
-def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options: list[str] | None) -> str:
-    """'detectron2' or 'mmseg', by the config.
+def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options: list[str] | None) -> Framework:
+    """The framework of a config that has a checkpoint and overrides.
 
     Args:
         config: detectron2's yaml or mmseg's Python file.
@@ -113,4 +113,4 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
         raise UserError(f"{config} is a detectron2 LazyConfig: name its yaml twin, which has the same parameter names")
     if framework is MMSEG and overrides:
         raise UserError(f"{' '.join(overrides)}: {config} is mmseg's, write --cfg-options KEY=VALUE instead")
-    return framework.name
+    return framework

@@ -21,7 +21,7 @@ PY
 }
 
 stamp=$venv/.ffc-dense-env
-wanted=$( (pwd -P; cat requirements/*.txt setup.py tools/setup_env.sh) | sha256sum)
+wanted=$( (pwd -P; cat requirements/*.txt setup.py pyproject.toml tools/setup_env.sh) | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     echo "environment: $venv is up to date"
     exit 0

@@ -21,13 +21,14 @@ row.
 """
 
 import argparse
+import importlib
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reporting
-from ffc_dense.frameworks import framework_of
+from ffc_dense.frameworks import Framework, framework_of
 from ffc_dense.inspection.files import NAME, write
 from ffc_dense.inspection.plots import check_matplotlib
 from ffc_dense.inspection.table import markdown
@@ -55,7 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def check_arguments(args: argparse.Namespace) -> str:
+def check_arguments(args: argparse.Namespace) -> Framework:
     """The framework of the config. Raises a UserError for arguments that cannot be meant."""
     framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
     if args.gallery < 0:
@@ -72,11 +73,10 @@ def analyze(args: argparse.Namespace) -> dict:
     except OSError as error:
         raise UserError(f"--output: {folder} cannot be made: {error}") from error
     with redirect_stdout(sys.stderr):  # the frameworks log there; the standard output has the table alone
-        if framework == "detectron2":
-            from ffc_dense.detection.commands.analyze import analyze as run
-        else:
-            from ffc_dense.segmentation.commands.analyze import analyze as run
-        report = run(args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder))
+        adapter = importlib.import_module(f"{framework.adapter}.commands.analyze")
+        report = adapter.analyze(
+            args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder)
+        )
     report = {"config": args.config, "weights": args.checkpoint, **report}
     print(markdown(report), flush=True)  # first: whatever happens to the files, the scores are told
     print(f"\n{report['decisions']} decisions on {report['images']} images: {report['decision']}")

@@ -9,6 +9,7 @@ answers otherwise than the framework, it is removed and the exit code is 2. Inpu
 """
 
 import argparse
+import importlib
 import os
 import sys
 from contextlib import redirect_stdout
@@ -65,10 +66,7 @@ def export(args: argparse.Namespace) -> None:
     framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
     check_arguments(args)
     with redirect_stdout(sys.stderr):  # the frameworks and the exporters log there
-        if framework == "detectron2":
-            from ffc_dense.detection.commands import export as side
-        else:
-            from ffc_dense.segmentation.commands import export as side
+        side = importlib.import_module(f"{framework.adapter}.commands.export")
         from ffc_dense.export.checking import verify
 
         with reading_input(lambda error: str(error) if isinstance(error, ValueError) else None):

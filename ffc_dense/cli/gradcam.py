@@ -13,6 +13,7 @@ config or checkpoint. docs/DIAGNOSIS.md says which feature map is explained.
 """
 
 import argparse
+import importlib
 import re
 import sys
 from argparse import Namespace
@@ -72,36 +73,6 @@ def at_least(least: int, text: str) -> int:
     return int(text)
 
 
-def box_explainer(args: Namespace):
-    """The explainer and the names of the classes."""
-    from ffc_dense.detection import Detector
-    from ffc_dense.detection.inputs.config_errors import explain_build
-    from ffc_dense.detection.inputs.read_config import read_config
-    from ffc_dense.detection.inspection.gradcam import BoxExplainer
-
-    if args.pixel is not None:
-        raise UserError("--pixel is for mmseg; a detector's boxes are explained")
-    boxes_alone = ["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", False]
-    cfg = read_config(args.config, [*args.opts, *boxes_alone], datasets=False)
-    with reading_input(partial(explain_build, cfg=cfg)):
-        detector = Detector(cfg, args.checkpoint, confidence_threshold=args.confidence_threshold)
-        explainer = BoxExplainer(detector)
-    return explainer, explainer.names[: explainer.head.kept]
-
-
-def region_explainer(args: Namespace):
-    """As :func:`box_explainer`."""
-    from ffc_dense.openmmlab.inputs.config_errors import explain_build
-    from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
-    from ffc_dense.segmentation import Segmentor
-    from ffc_dense.segmentation.inspection.gradcam import RegionExplainer
-
-    cfg = read_config(args.config, parse_options(args.cfg_options))
-    with reading_input(partial(explain_build, cfg=cfg)):
-        segmentor = Segmentor(cfg, args.checkpoint)
-        return RegionExplainer(segmentor), list(segmentor.classes)
-
-
 def label_of(target: str, names: list[str]) -> str | int | None:
     if target in ("own", "vote"):
         return None if target == "own" else target
@@ -120,7 +91,7 @@ def main(args: Namespace) -> int:
         from ffc_dense.inspection.gradcam.figure import draw
         from ffc_dense.inspection.gradcam.maps import choose_outputs
 
-        explainer, names = (box_explainer if framework == "detectron2" else region_explainer)(args)
+        explainer, names = importlib.import_module(f"{framework.adapter}.commands.gradcam").explainer(args)
     target, drawn = label_of(args.target, names), 0
     choice = {"outputs": choose_outputs(explainer.head, args.outputs), "target": target, "limit": args.limit}
     if args.pixel is not None:

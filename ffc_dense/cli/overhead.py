@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 
 from ffc_dense import FFCLinear
+from ffc_dense.cli.shipped_configs import folder
+from ffc_dense.frameworks import DETECTRON2, recognise
 from ffc_dense.inspection.cost import Classifier
 
-ROOT = Path(__file__).resolve().parents[2]
-COUNTERS = {".yaml": "ffc_dense.detection.commands.overhead", ".py": "ffc_dense.segmentation.commands.overhead"}
 PAPER = dict(features=2048, classes=1000, filters=3, parameters="0.012 M", gflops="0.014")
 
 
@@ -66,7 +66,7 @@ class Counter:
 
     def __call__(self, path: Path) -> dict:
         """Of one config: its path, input and schedule, parameters and FLOPs."""
-        module = importlib.import_module(COUNTERS[path.suffix])
+        module = importlib.import_module(f"{recognise(path)[0].adapter}.commands.overhead")
         content, size = module.resolved(str(path))
         key = key_of(content)
         if key not in self.known:
@@ -74,7 +74,12 @@ class Counter:
             count = module.count(str(path))
             self.known[key] = {**asdict(count), "flops_train": count.flops_train}
             print(f"{path.name}: {time.time() - start:.0f} s", file=sys.stderr, flush=True)
-        about = {"config": str(path.relative_to(ROOT)), "key": key, "input": size, **module.schedule(str(path))}
+        about = {
+            "config": f"configs/{path.relative_to(folder())}",
+            "key": key,
+            "input": size,
+            **module.schedule(str(path)),
+        }
         return {**about, **self.known[key]}
 
 
@@ -94,7 +99,7 @@ def check(stock: dict, ffc: dict) -> None:
 
 def paper_case() -> dict:
     """The case of the paper's figures, counted by fvcore: a classifier of 2048 features and 1000 classes."""
-    layer_flops = importlib.import_module("ffc_dense.detection.commands.overhead").layer_flops
+    layer_flops = importlib.import_module(f"{DETECTRON2.adapter}.commands.overhead").layer_flops  # its own counter
     stock = torch.nn.Linear(PAPER["features"], PAPER["classes"]).eval()
     ffc = FFCLinear.from_layer(stock, num_filters=PAPER["filters"]).eval()
     one = torch.zeros(1, PAPER["features"])
@@ -147,7 +152,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     warnings.filterwarnings("ignore", category=UserWarning)
-    pairs = find_pairs(ROOT / "configs", args.only)
+    pairs = find_pairs(folder(), args.only)
     known = {}
     if args.reuse:
         earlier = json.loads(Path(args.reuse).read_text())
@@ -159,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     count = Counter(known)
     counted = []
     for number, (stock, ffc) in enumerate(pairs, 1):
-        print(f"[{number}/{len(pairs)}] {ffc.relative_to(ROOT)}", file=sys.stderr, flush=True)
+        print(f"[{number}/{len(pairs)}] {ffc.relative_to(folder())}", file=sys.stderr, flush=True)
         pair = {"stock": count(stock), "ffc": count(ffc)}
         check(**pair)
         counted.append(pair)
@@ -167,7 +172,7 @@ def main(argv: list[str] | None = None) -> None:
             content = {"command": "python tools/overhead.py --json", "paper": paper_case(), "pairs": counted}
             Path(args.json).write_text(json.dumps(content, indent=1) + "\n")
     print(table(counted))
-    if any(ffc.suffix == ".yaml" for _, ffc in pairs):  # the paper's case is counted by detectron2's counter
+    if any(recognise(ffc)[0] is DETECTRON2 for _, ffc in pairs):  # the paper's case is counted by its counter
         print("\n" + paper_note(paper_case()))
 
 

@@ -21,7 +21,7 @@ from ffc_dense.report import Group, collect, render
 from ffc_dense.report.page import MOST_IMAGES
 from ffc_dense.runs import analyses
 
-ANALYZE = Path(__file__).resolve().parents[2] / "tools/analyze_outputs.py"
+ANALYZE = ("-m", "ffc_dense", "analyze")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -66,7 +66,7 @@ def analyze_missing(groups: list[Group]) -> None:
             if not subject.is_stock and (subject.analysis is None or subject.analysis.newer)]  # fmt: skip
     for subject in todo:
         run = subject.run
-        command = [sys.executable, str(ANALYZE), *analyses.command(run)]
+        command = [sys.executable, *ANALYZE, *analyses.command(run)]
         print(f"analysing {run.folder}", file=sys.stderr, flush=True)
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
         if done.returncode != 0:

@@ -68,7 +68,7 @@ class reporting:
     Other exceptions pass.
 
     Args:
-        prog: the command's name.
+        prog: the script's name; under ``ffc-dense`` the command's is taken in its place.
         debug: print the traceback too.
     """
 
@@ -80,6 +80,7 @@ class reporting:
 
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, UserError):
+            prog = sys.argv[0] if sys.argv[0].startswith("ffc-dense ") else self.prog
             rank = process_rank()
             if rank > 0:
                 if threading.current_thread() is threading.main_thread():
@@ -88,7 +89,7 @@ class reporting:
             if self.debug:
                 traceback.print_exception(error)
             where = f" on rank {rank}" if rank > 0 else ""
-            print(f"{self.prog}: error{where}: {error}", file=sys.stderr, flush=True)
+            print(f"{prog}: error{where}: {error}", file=sys.stderr, flush=True)
             raise SystemExit(error.exit_code) from None
 
 

@@ -32,5 +32,9 @@ def main(argv=None):
     return 0
 
 
+def command(argv=None):
+    sys.exit(main(argv))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -251,7 +251,7 @@ def test_analyze_makes_the_missing_and_the_outdated_analyses_and_reads_nothing_e
         "                dirs_exist_ok=True, copy_function=shutil.copyfile)\n"
     )
     module, collected = tool("report"), []
-    monkeypatch.setattr(module, "ANALYZE", program)
+    monkeypatch.setattr(module, "ANALYZE", [program])
     monkeypatch.setattr(module, "collect", lambda *folders: collected.append(folders) or collect(*folders))
     code, _, err = run_tool("report", *runs.values(), "--analyze", "--output", tmp_path / "page.html")
     assert code == 0, err

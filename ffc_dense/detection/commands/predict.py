@@ -24,7 +24,9 @@ from ffc_dense.pictures.scale import add_scale_argument
 
 def main(args) -> int:
     jobs = collect(args.input, args.output)
-    cfg = read_config(args.config_file, args.opts, datasets=False)
+    chosen = {"MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE": args.reduce, "MODEL.DEVICE": args.device}
+    pairs = [word for key, value in chosen.items() if value for word in (key, value)]
+    cfg = read_config(args.config_file, [*args.opts, *pairs], datasets=False)
     with reading_input(partial(explain_build, cfg=cfg)):
         detector = Detector(cfg, args.weights, opinions=args.opinions, confidence_threshold=args.confidence_threshold)
     return run(jobs, lambda image: draw(image, detector(image), detector.metadata, args.scale))
@@ -39,6 +41,8 @@ def parse_args(argv: list[str] | None = None):
     parser.add_argument("--confidence-threshold", type=threshold, default=0.5, metavar="SCORE",
                         help="draw detections of at least this score; default: %(default)s")  # fmt: skip
     parser.add_argument("--opinions", action="store_true", help="show how many outputs chose the detection's class")
+    parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
+    parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
     add_scale_argument(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys; last")
     add_debug_argument(parser)

@@ -62,7 +62,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="more checkpoints of this config: the outputs of all vote together, or are averaged",
     )
     parser.add_argument(
-        "--work-dir", help="default: eval_CHECKPOINT beside the checkpoint; of an ensemble of N, ensemble_N_CHECKPOINT"
+        "--output",
+        "--work-dir",
+        dest="work_dir",
+        metavar="DIR",
+        help="default: eval_CHECKPOINT beside the checkpoint; of an ensemble of N, ensemble_N_CHECKPOINT",
     )
     parser.add_argument(
         "--split",
@@ -71,7 +75,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="test: the images without labels; writes PNGs for the test server only",
     )
     parser.add_argument("--no-png", action="store_true", help="write no PNGs, and so do without cityscapesscripts")
-    parser.add_argument("--maps", action="store_true", help="write agreement and confidence of every pixel")
+    parser.add_argument(
+        "--opinions", "--maps", dest="maps", action="store_true", help="write agreement and confidence of every pixel"
+    )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
     add_weights_only_argument(parser)

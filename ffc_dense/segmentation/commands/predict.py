@@ -36,7 +36,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help=".pth file")
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders, videos")
     parser.add_argument("--output", required=True, metavar="FOLDER")
-    parser.add_argument("--maps", action="store_true", help="draw confidence and agreement too")
+    parser.add_argument(
+        "--opinions", "--maps", dest="maps", action="store_true", help="draw confidence and agreement too"
+    )
     parser.add_argument("--save-maps", action="store_true", help="write an .npz and greyscale PNGs for each image")
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
     parser.add_argument("--opacity", type=float, default=0.5, help="of the labels' colours; default: 0.5")

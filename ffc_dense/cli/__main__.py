@@ -1,0 +1,230 @@
+"""``ffc-dense COMMAND``: the program that pip installs; ``python -m ffc_dense`` is the same.
+
+A command that takes a CONFIG asks ``frameworks.py`` whose it is and hands over to that adapter's ``commands``. Modules
+are imported when their command runs, so that ``--help`` needs no framework.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from ..errors import UserError
+from ..errors.reporting import reporting
+from ..frameworks import Framework, recognise
+from .shipped_configs import config_path
+
+PROGRAM = "ffc-dense"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the program.
+
+    Args:
+        summary: one line.
+        usage: the arguments.
+        example: a command line that works.
+        details: what the framework's own arguments are, for commands that pass them on.
+        module: of this package, whose ``command(argv)`` runs.
+        takes_config: whether the first argument is a CONFIG, which decides the adapter.
+    """
+
+    summary: str
+    usage: str
+    example: str
+    details: str = ""
+    module: str = ""
+    takes_config: bool = False
+
+
+OPTIONS = "detectron2: KEY VALUE pairs at the end, as of its tools. MMSegmentation: --cfg-options KEY=VALUE."
+COMMANDS = {
+    "train": Command(
+        "train a model, stock or FFC",
+        "CONFIG [--resume] [ARGS of the framework]",
+        "train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml SOLVER.MAX_ITER 100",
+        "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
+        "key=value). MMSegmentation: those of its train.py (--work-dir, --resume, --amp, --cfg-options KEY=VALUE ...) "
+        "and --device cpu.",
+        takes_config=True,
+    ),
+    "evaluate": Command(
+        "score a checkpoint under the vote, the mean and every single output, in one pass",
+        "CONFIG CHECKPOINT [--reduce NAMES] [--output DIR] [--ensemble CHECKPOINT ...] [--opinions] [ARGS]",
+        "evaluate mini_coco/faster_rcnn_R_18_FPN_ffc.yaml work_dirs/faster_rcnn_R_18_FPN_ffc/model_final.pth "
+        "--reduce all",
+        OPTIONS,
+        takes_config=True,
+    ),
+    "predict": Command(
+        "draw what a checkpoint finds in images, folders and videos",
+        "CONFIG CHECKPOINT --input PATH ... --output DIR [--reduce NAME] [--opinions] [--device DEVICE] [ARGS]",
+        "predict mini_coco/faster_rcnn_R_18_FPN_ffc.yaml model_final.pth --input photo.jpg --output pictures",
+        "detectron2: --opts KEY VALUE ... at the end. MMSegmentation: --cfg-options KEY=VALUE.",
+        takes_config=True,
+    ),
+    "analyze": Command(
+        "what each output, the mean and the vote decide on a test set (the paper's Table 1)",
+        "CONFIG CHECKPOINT [--output DIR] [ARGS]",
+        "analyze mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py iter_400.pth",
+        module="ffc_dense.cli.analyze",
+        takes_config=True,
+    ),
+    "gradcam": Command(
+        "Grad-CAM of single outputs, for boxes or regions",
+        "CONFIG CHECKPOINT --input PATH ... --output DIR [ARGS]",
+        "gradcam mini_coco/faster_rcnn_R_18_FPN_ffc.yaml model_final.pth --input photo.jpg --output maps",
+        module="ffc_dense.cli.gradcam",
+        takes_config=True,
+    ),
+    "export": Command(
+        "write ONNX, torch.export or TorchScript, checked before the file is kept",
+        "CONFIG CHECKPOINT --output FILE [--format onnx] [ARGS]",
+        "export mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py iter_400.pth --output psp.onnx",
+        module="ffc_dense.cli.export",
+        takes_config=True,
+    ),
+    "report": Command(
+        "one HTML page about finished runs",
+        "RUN_DIR ... [--output HTML]",
+        "report work_dirs/faster_rcnn_R_18_FPN_ffc",
+        module="ffc_dense.cli.report",
+    ),
+    "tables": Command(
+        "the paper's tables, with the scores of finished runs beside the paper's",
+        "RUN_DIR ... [--json FILE] [--plot PNG]",
+        "tables work_dirs/*",
+        module="ffc_dense.cli.tables",
+    ),
+    "check-data": Command(
+        "check a dataset before a training does",
+        "coco|cityscapes PATH [ARGS]",
+        "check-data coco data/mini_coco",
+        module="ffc_dense.cli.check_data",
+    ),
+    "convert": Command(
+        "checkpoints to safetensors and back; with --backbone, ImageNet ResNets to the names of a framework",
+        "SOURCE TARGET [--backbone torchvision|toolbox] [ARGS]",
+        "convert model_final.pth model_final.safetensors",
+        module="ffc_dense.cli.convert",
+    ),
+    "overhead": Command(
+        "parameters and FLOPs that FFC adds to each shipped config",
+        "[--only PATTERN] [--json FILE]",
+        "overhead --only mini_coco",
+        module="ffc_dense.cli.overhead",
+    ),
+    "minidata": Command(
+        "write the mini dataset, in the layouts of COCO and Cityscapes",
+        "all|coco|cityscapes --root DIR",
+        "minidata all --root data",
+        module="ffc_dense.minidata.__main__",
+    ),
+    "demo": Command(
+        "train and evaluate stock and FFC models on the mini dataset, on the CPU, in minutes",
+        "[--work-dir DIR]",
+        "demo",
+        module="ffc_dense.cli.demo",
+    ),
+}
+
+
+def overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND ...",
+            "",
+            "Sequential Feature Filtering Classifier for detectron2 and MMSegmentation.",
+            "",
+            *lines,
+            "",
+            f"{PROGRAM} COMMAND --help shows the arguments and an example. CONFIG is a file or the name of a shipped",
+            "config, such as coco/faster_rcnn_R_50_FPN_1x_ffc.yaml. Exit codes: 0, 1 (a bug), 2 (wrong input), 3 (a",
+            "training that stopped), 143 (SIGTERM, after a checkpoint).",
+        ]
+    )
+
+
+def help_of(name: str) -> str:
+    command = COMMANDS[name]
+    details = f"\n{command.details}\n" if command.details else ""
+    lists = command.takes_config and not command.module
+    more = f"\n`{PROGRAM} {name} CONFIG --help` lists every argument.\n" if lists else ""
+    summary = command.summary[0].upper() + command.summary[1:]
+    usage, example = f"{PROGRAM} {name} {command.usage}", f"{PROGRAM} {command.example}"
+    return f"usage: {usage}\n\n{summary}.\n{details}{more}\nexample:\n  {example}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command line; ends by SystemExit with the exit codes of :mod:`ffc_dense.errors`, or returns."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+        raise SystemExit(0 if argv else 2)
+    name, args = argv[0], argv[1:]
+    if name in ("-V", "--version"):
+        from .. import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        return
+    with reporting(PROGRAM):
+        if name not in COMMANDS:
+            near = get_close_matches(name, COMMANDS, 1)
+            raise UserError(f"{name}: no such command{f'; did you mean {near[0]}?' if near else f'; see {PROGRAM} -h'}")
+        command = COMMANDS[name]
+        if args[:1] in (["-h"], ["--help"]):
+            print(help_of(name), flush=True)
+            if command.takes_config:
+                return
+            print("\nall arguments:\n")
+        run = _runner(name, command, args)
+    sys.argv[0] = f"{PROGRAM} {name}"  # the name in usage lines and messages, in every process of the job
+    run()
+
+
+def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
+    """What is left to call once the arguments that decide the adapter are known to be right."""
+    if not command.takes_config:
+        module = _converter(args) or command.module
+        return lambda: importlib.import_module(module).command(args)
+    if not args or args[0].startswith("-"):
+        raise UserError(f"the config comes first: {PROGRAM} {name} {command.usage}")
+    config = str(config_path(args[0]))
+    framework, kind = recognise(config)
+    need(framework)
+    if command.module:
+        return lambda: importlib.import_module(command.module).command([config, *args[1:]])
+    script, argv = importlib.import_module(f"{framework.adapter}.commands").script_of(name, config, kind, args[1:])
+    return lambda: importlib.import_module(script).command(argv)
+
+
+def _converter(args: list[str]) -> str:
+    """The module that --backbone asks for; the option is taken out of ``args``."""
+    if "--backbone" not in args:
+        return ""
+    place = args.index("--backbone")
+    values = ("torchvision", "toolbox")
+    value = (args[place + 1 : place + 2] or [""])[0]
+    if value not in values:
+        raise UserError(f"--backbone: expected {' or '.join(values)}, got {value!r}")
+    del args[place : place + 2]
+    return f"ffc_dense.cli.convert_{value}_resnet"
+
+
+def need(framework: Framework) -> None:
+    """Refuse to go on without the framework of the config.
+
+    Raises:
+        UserError: it is not installed; the message says how to.
+    """
+    if importlib.util.find_spec(framework.package) is None:
+        raise UserError(f"{framework.title} is not installed: {framework.install}")
+
+
+if __name__ == "__main__":
+    main()
