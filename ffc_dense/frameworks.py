@@ -4,6 +4,7 @@ Standard library alone, so that every command can ask before it imports a framew
 """
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,12 @@ class Framework:
         adapter: our package for it; its ``commands`` are what ``ffc-dense`` runs.
         package: the import name that has to be installed.
         install: what to do if it is not.
+        reader: the module of ``ffc_dense.runs`` that knows its run folders.
+        task: in one word.
+        unit: what the outputs decide on.
         metrics: of the tables, in their order; ``main_metric`` is the one that decides.
+        log_prefix: what stands before a metric's name in its logs and results.
+        weights_key: of the weights in its checkpoints.
         scope: mmengine's ``default_scope`` of its configs; '' for a framework without mmengine.
     """
 
@@ -30,9 +36,18 @@ class Framework:
     adapter: str
     package: str
     install: str
+    reader: str
+    task: str
+    unit: str
     metrics: tuple[str, ...]
     main_metric: str
+    log_prefix: str
+    weights_key: str
     scope: str = ""
+
+    def logged(self, metric: str) -> str:
+        """The key of a metric in the logs."""
+        return self.log_prefix + metric
 
 
 DETECTRON2 = Framework(
@@ -42,8 +57,13 @@ DETECTRON2 = Framework(
     package="detectron2",
     install="pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git', "
     "then pip install 'ffc_dense[detection]'",
+    reader="ffc_dense.runs.detectron2_runs",
+    task="detection",
+    unit="proposals",
     metrics=("AP50", "AP75", "AP"),
     main_metric="AP",
+    log_prefix="bbox/",
+    weights_key="model",
 )
 MMSEG = Framework(
     name="mmseg",
@@ -51,17 +71,32 @@ MMSEG = Framework(
     adapter="ffc_dense.segmentation",
     package="mmseg",
     install="pip install 'ffc_dense[segmentation]' (maintained packages), or mmsegmentation>=1.2 with a matching mmcv",
+    reader="ffc_dense.runs.mmengine_runs",
+    task="segmentation",
+    unit="pixels",
     metrics=("mIoU", "mAcc", "aAcc"),
     main_metric="mIoU",
+    log_prefix="",
+    weights_key="state_dict",
     scope="mmseg",
 )
 FRAMEWORKS = (DETECTRON2, MMSEG)
 
 
+def by_name(name: str) -> Framework:
+    """The row of a framework, as run folders and JSON files name it.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {framework.name: framework for framework in FRAMEWORKS}[name]
+
+
 def recognise(config: str | Path) -> tuple[Framework, str]:
     """The framework of a config file and the file's kind: 'yaml', 'lazy' (detectron2's LazyConfig) or 'mmengine'.
 
-    Nothing in the file runs. Its import statements tell a LazyConfig from mmengine's Python configs.
+    Nothing in the file runs. Its import statements tell a LazyConfig from mmengine's Python configs, its keys a
+    detectron2 yaml (MODEL, _BASE_) from mmengine's (model, _base_) and from a saved LazyConfig (_target_).
 
     Raises:
         UserError: there is no such file, or it is no config of a known framework.
@@ -70,7 +105,13 @@ def recognise(config: str | Path) -> tuple[Framework, str]:
     if not path.is_file():
         raise UserError(f"the config {path} is not a file")
     if path.suffix in (".yaml", ".yml"):
-        return DETECTRON2, "yaml"
+        text = path.read_text(errors="replace")
+        if "_target_" in text:
+            return DETECTRON2, "lazy"
+        keys = re.findall(r"^([A-Za-z_]+):", text, re.MULTILINE)
+        return (MMSEG, "mmengine") if any(map(str.islower, keys)) else (DETECTRON2, "yaml")
+    if path.suffix == ".json":
+        return MMSEG, "mmengine"
     if path.suffix != ".py":
         raise UserError(f"{path}: expected detectron2's .yaml or mmseg's .py")
     return (DETECTRON2, "lazy") if _is_lazy(path) else (MMSEG, "mmengine")

@@ -87,7 +87,7 @@ def test_the_wheel_alone_trains_evaluates_predicts_and_exports(wheel, tmp_path):
         assert "| vote |" in table and "| mean |" in table
         assert (output / "evaluation" / "reductions.json").is_file()
         program("predict", config, checkpoint, "--input", images, "--output", output / "pictures", "--opinions")
-        assert len(list((output / "pictures").iterdir())) >= 3
+        assert len([path for path in (output / "pictures").rglob("*") if path.is_file()]) >= 3
     program("export", f"mini_cityscapes/{PSPNET}.py", segmentor, "--output", "pspnet.onnx")
     assert (here / "pspnet.onnx").stat().st_size > 1e6
     program("report", "work_dirs")

@@ -38,15 +38,7 @@ check_nodes() {
 
 framework() {  # CONFIG -> detectron2, lazyconfig or mmseg
     case $1 in
-    *.yaml | *.yml) echo detectron2 ;;
-    *.py)
-        # mmseg's configs import nothing at their top level, or of mmengine; LazyConfigs import these or a neighbour.
-        if grep -qE '^(from|import) +(detectron2|ffc_dense\.detection|\.)' -- "$1"; then
-            echo lazyconfig
-        else
-            echo mmseg
-        fi
-        ;;
+    *.yaml | *.yml | *.py | *.json) "$python" "$tools/framework.py" "$1" || exit 2 ;;
     *) wrong "CONFIG: expected detectron2's .yaml or .py (LazyConfig), or mmseg's .py, got $1" ;;
     esac
 }

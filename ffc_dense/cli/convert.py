@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reporting
+from ffc_dense.frameworks import DETECTRON2, FRAMEWORKS, by_name
 from ffc_dense.reliability.saving import save_atomically
 from ffc_dense.safe_files import (
     UnsafeFileError,
@@ -34,7 +35,7 @@ from ffc_dense.safe_files import (
     write_safetensors,
 )
 
-LAYOUTS = {"detectron2": "model", "mmseg": "state_dict"}  # framework: the key of the weights in its .pth files
+LAYOUTS = {framework.name: framework.weights_key for framework in FRAMEWORKS}
 
 
 def description(source: Path, weights: Weights, head: str | None) -> dict[str, str]:
@@ -86,9 +87,9 @@ def to_torch(source: Path, target: Path, framework: str | None) -> dict[str, str
     if framework not in LAYOUTS:
         raise UnsafeFileError(f"{source}: its metadata name no framework; add --framework {' or '.join(LAYOUTS)}")
     content = {LAYOUTS[framework]: tensors}
-    if framework == "detectron2" and metadata.get("naming"):
+    if framework == DETECTRON2.name and metadata.get("naming"):
         content |= {"__author__": metadata["naming"], "matching_heuristics": True}
-    if framework == "mmseg":
+    if by_name(framework).scope:  # mmengine's loader asks for it
         content["meta"] = {}
     save_atomically(content, target)
     return metadata

@@ -1,6 +1,6 @@
 """Comparisons as JSON, for other tools."""
 
-from ..runs.run import METRICS, STOCK
+from ..runs.run import STOCK
 from .comparison import Comparison
 from .statistics import Summary, paired
 
@@ -10,7 +10,7 @@ def as_json(comparisons: list[Comparison]) -> list[dict]:
     return [
         {
             "config": group.name,
-            "framework": group.framework,
+            "framework": group.framework.name,
             "paper": {"stock": group.system.stock, "ffc": group.system.ffc} if group.system else None,
             "runs": [
                 {"folder": str(run.folder), "variant": variant, "seed": run.seed, "iteration": run.iteration,
@@ -20,7 +20,7 @@ def as_json(comparisons: list[Comparison]) -> list[dict]:
             ],
             "results": [_result(group, variant, reduction, metric)
                         for variant in group.runs for reduction in group.reductions(variant)
-                        for metric in METRICS[group.framework] if group.scores(variant, reduction, metric)],
+                        for metric in group.framework.metrics if group.scores(variant, reduction, metric)],
         }
         for group in comparisons
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ..frameworks import Framework
 from ..runs.run import STOCK, Run
 from .systems import SYSTEMS, System, stock_name, system_of
 
@@ -11,7 +12,7 @@ from .systems import SYSTEMS, System, stock_name, system_of
 class Comparison:
     """Every run of one config, by variant: ``runs['stock']``, ``runs['FFC']``, ``runs['FFC num_filters=2']``."""
 
-    framework: str
+    framework: Framework
     name: str
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
@@ -72,7 +73,7 @@ def compare(runs: list[Run]) -> list[Comparison]:
         # The first run, a stock one if there is any, gives the name.
         group = groups.setdefault((run.framework, run.key), Comparison(run.framework, stock_name(run.name)))
         group.runs.setdefault(run.variant, []).append(run)
-    found = sorted(groups.values(), key=lambda group: (group.framework, group.name))
+    found = sorted(groups.values(), key=lambda group: (group.framework.name, group.name))
     taken = Counter()
     for group in found:
         _check_seeds(group)
@@ -84,7 +85,7 @@ def compare(runs: list[Run]) -> list[Comparison]:
             group.name += f" (settings {taken[group.name]})"
     named = {group.name for group in found}
     missing = [Comparison(system.framework, system.config) for system in SYSTEMS if system.config not in named]
-    return sorted([*missing, *found], key=lambda group: (_rank(group), group.framework, group.name))
+    return sorted([*missing, *found], key=lambda group: (_rank(group), group.framework.name, group.name))
 
 
 def _check_seeds(group: Comparison) -> None:

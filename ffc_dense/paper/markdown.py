@@ -1,6 +1,7 @@
 """Comparisons as Markdown tables, like the paper's Tables 4 and 5."""
 
-from ..runs.run import METRICS, STOCK
+from ..frameworks import FRAMEWORKS
+from ..runs.run import STOCK
 from .comparison import Comparison
 from .statistics import Paired, Summary, paired
 
@@ -13,10 +14,10 @@ def report(comparisons: list[Comparison], reductions: list[str] | None = None) -
     for number in (4, 5):
         rows = [group for group in comparisons if group.system and group.system.table == number]
         parts.append(f"### {TITLES[number]}\n\n{scores(rows, reductions)}")
-    for framework, kind in (("detectron2", "detection"), ("mmseg", "segmentation")):
+    for framework in FRAMEWORKS:
         rows = [group for group in comparisons if not group.system and group.framework == framework]
         if rows:
-            parts.append(f"### {TITLES[None]}, {kind}\n\n{scores(rows, reductions)}")
+            parts.append(f"### {TITLES[None]}, {framework.task}\n\n{scores(rows, reductions)}")
     if tests := seed_table(comparisons, reductions):
         parts.append(f"### FFC - stock, paired by seed\n\n{tests}")
     if states := state_list(comparisons):
@@ -28,7 +29,7 @@ def scores(comparisons: list[Comparison], reductions: list[str] | None = None) -
     """A row per classifier and reduction: mean over seeds, the paper's number, the difference to stock."""
     if not comparisons:
         return "no runs"
-    metrics = METRICS[comparisons[0].framework]
+    metrics = comparisons[0].framework.metrics
     published = [
         metric for metric in metrics if any(group.system and metric in group.system.stock for group in comparisons)
     ]
@@ -99,7 +100,7 @@ def seed_table(comparisons: list[Comparison], reductions: list[str] | None = Non
             pair = group.runs.get(STOCK, []) + group.runs.get(variant, [])
             doubts = sorted({run.identity_note for run in pair if run.identity_note})
             for reduction in chosen(group, variant, reductions):
-                for metric in METRICS[group.framework]:
+                for metric in group.framework.metrics:
                     stock = group.by_seed(STOCK, STOCK, metric)
                     ffc = group.by_seed(variant, reduction, metric)
                     if test := paired(stock, ffc):

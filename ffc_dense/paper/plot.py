@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ..runs.run import MAIN_METRIC, STOCK
+from ..frameworks import FRAMEWORKS
+from ..runs.run import STOCK
 from .comparison import Comparison
 
 # Two colours of the Okabe-Ito palette, told apart by marker too.
@@ -21,7 +22,8 @@ def draw(comparisons: list[Comparison], path: Path, reduction: str = "vote") -> 
         ImportError: matplotlib is missing.
     """
     panels = []
-    for framework, metric in MAIN_METRIC.items():
+    for framework in FRAMEWORKS:
+        metric = framework.main_metric
         rows = [group for group in comparisons if group.framework == framework and _has_score(group, reduction, metric)]
         if rows:
             panels.append((metric, rows))

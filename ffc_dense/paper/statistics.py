@@ -1,6 +1,5 @@
 """Means over seeds and paired tests between two sets of runs."""
 
-import math
 import statistics
 from dataclasses import dataclass
 
@@ -59,6 +58,6 @@ def paired(stock: dict[int, float], ffc: dict[int, float]) -> Paired | None:
     wilcoxon_p = float(stats.wilcoxon(differences).pvalue)
     if summary.sd <= 1e-12 * max(map(abs, differences)):  # rounding only: t would be infinite
         return Paired(seeds, summary, None, None, wilcoxon_p, floor, "no t-test: all differences are equal")
-    t_p = float(stats.ttest_rel([ffc[seed] for seed in seeds], [stock[seed] for seed in seeds]).pvalue)
-    half = float(stats.t.ppf(0.975, n - 1)) * summary.sd / math.sqrt(n)
-    return Paired(seeds, summary, (summary.mean - half, summary.mean + half), t_p, wilcoxon_p, floor, "")
+    test = stats.ttest_rel([ffc[seed] for seed in seeds], [stock[seed] for seed in seeds])
+    low, high = map(float, test.confidence_interval(0.95))
+    return Paired(seeds, summary, (low, high), float(test.pvalue), wilcoxon_p, floor, "")

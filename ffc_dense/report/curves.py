@@ -3,7 +3,7 @@
 import re
 
 from ..runs.logs import Points, curves
-from ..runs.run import MAIN_METRIC, METRICS, STOCK
+from ..runs.run import STOCK
 from .chart import STYLES, Series, chart, legend
 from .markup import Markup, tag
 from .subjects import Group, Subject
@@ -16,7 +16,7 @@ def training_curves(group: Group) -> Markup:
     """Scores, losses, learning rate and accuracies over iterations, and what FFC's outputs did."""
     found = [(subject, _with_final_score(subject, curves(subject.log))) for subject in group.subjects]
     styles = [(_label(subject, group), place % STYLES) for place, (subject, _) in enumerate(found)]
-    metrics = [f"bbox/{name}" if group.framework == "detectron2" else name for name in METRICS[group.framework]]
+    metrics = list(map(group.framework.logged, group.framework.metrics))
     keys = list(dict.fromkeys(key for _, lines in found for key in lines))
     losses = sorted(filter(LOSS.search, keys), key=lambda key: (key not in ("loss", "total_loss"), key))
     accuracies = sorted(key for key in keys if key.endswith(("cls_accuracy", "acc_seg")))
@@ -42,12 +42,12 @@ def _with_final_score(subject: Subject, lines: dict[str, Points]) -> dict[str, P
     """Evaluations after training give the last point, where the training itself did not evaluate then."""
     run = subject.run
     scores = run.scores.get("vote") or run.scores.get(STOCK) or {}
-    for metric in METRICS[run.framework]:
-        key = f"bbox/{metric}" if run.framework == "detectron2" else metric
+    for metric in run.framework.metrics:
+        key = run.framework.logged(metric)
         points = lines.setdefault(key, [])
         if metric in scores and run.iteration and not (points and points[-1][0] >= run.iteration):
             points.append((run.iteration, scores[metric]))
-        if not points or (metric != MAIN_METRIC[run.framework] and len(points) == 1):  # the table has it
+        if not points or (metric != run.framework.main_metric and len(points) == 1):  # the table has it
             del lines[key]
     return lines
 

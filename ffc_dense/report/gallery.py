@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..frameworks import by_name
 from ..runs.analyses import Analysis
 from . import boxes, maps
 from .markup import Markup, tag
@@ -37,9 +38,9 @@ def gallery(analysis: Analysis, number: int, most: int) -> Markup | None:
     entries = chosen(report, most)
     if not entries:
         return None
-    unit = "proposals" if report["framework"] == "detectron2" else "pixels"
+    framework = by_name(report["framework"])
     try:
-        cards = [_card(analysis, entry, f"photo-{number}-{i}", unit) for i, entry in enumerate(entries)]
+        cards = [_card(analysis, entry, f"photo-{number}-{i}", framework.unit) for i, entry in enumerate(entries)]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{analysis.folder}: the gallery lacks {error}; make the analysis anew") from error
     controls = tag(
@@ -52,7 +53,7 @@ def gallery(analysis: Analysis, number: int, most: int) -> Markup | None:
     signs = tag("ul", tag("li", tag("span", "fixed", class_="badge fixed"), " wrong by Out1, right by the vote"),
                 tag("li", tag("span", "broken", class_="badge broken"), " right by Out1, wrong by the vote"),
                 class_="legend")  # fmt: skip
-    key = maps.key(report) if report["framework"] == "mmseg" else None
+    key = maps.key(report) if framework.unit == "pixels" else None
     return tag("div", controls, signs, key, tag("ol", cards, class_="cards"), class_="gallery", data_number=number)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..frameworks import Framework
 from ..paper import compare, read_runs
 from ..runs import analyses, checkpoints, logs
-from ..runs.detectron2_runs import is_detectron2_run
-from ..runs.mmengine_runs import is_mmengine_run
+from ..runs.reading import is_run
 from ..runs.run import STOCK, Run
 
 
@@ -42,7 +42,7 @@ class Group:
     """Runs that are compared: those that differ in seed, paths and FFC alone, and a stock run given for them."""
 
     name: str
-    framework: str
+    framework: Framework
     subjects: list[Subject]
     warnings: list[str] = field(default_factory=list)
 
@@ -83,14 +83,10 @@ def expand(folders: Iterable[Path | str]) -> list[Path]:
     found: list[Path] = []
     for folder in map(Path, folders):
         inner = []
-        if folder.is_dir() and not _is_run(folder):
-            inner = [place for place in sorted(folder.iterdir()) if place.is_dir() and _is_run(place)]
+        if folder.is_dir() and not is_run(folder):
+            inner = [place for place in sorted(folder.iterdir()) if place.is_dir() and is_run(place)]
         found += inner or [folder]
     return found
-
-
-def _is_run(folder: Path) -> bool:
-    return is_detectron2_run(folder) or is_mmengine_run(folder)
 
 
 def _lend(groups: list[Group], taken: set[Path]) -> list[Group]:
@@ -102,7 +98,7 @@ def _lend(groups: list[Group], taken: set[Path]) -> list[Group]:
                  and not any(subject.is_stock for subject in group.subjects)]  # fmt: skip
         names = " and ".join(str(subject.run.folder) for subject in lender.subjects)
         if not needy:
-            raise ValueError(f"--stock: no FFC run of {lender.framework} without a stock run is there for {names}")
+            raise ValueError(f"--stock: no FFC run of {lender.framework.name} without a stock run is there for {names}")
         for group in needy:
             group.subjects[:0] = lender.subjects
             group.warnings.append(

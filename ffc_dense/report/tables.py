@@ -1,7 +1,7 @@
 """The tables of the report. Every cell carries its value, by which the page sorts."""
 
 from ..runs.analyses import Analysis
-from ..runs.run import METRICS, STOCK
+from ..runs.run import STOCK
 from .markup import Markup, tag
 from .subjects import Group, Subject
 
@@ -33,7 +33,7 @@ def table(caption: str, head: list[str], rows: list[list[Cell | str]], titles: d
 
 def scores(group: Group) -> Markup:
     """A row per run and reduction: scores in percent, the difference to the stock twin, parameters, time."""
-    metrics = METRICS[group.framework]
+    metrics = group.framework.metrics
     head = ["run", "classifier", "test", *metrics, *(f"{name}, FFC - stock" for name in metrics),
             "parameters", "seconds", "iterations", "seed", "state"]  # fmt: skip
     rows = []

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from ..inspection.files import NAME
 from .checkpoints import last_checkpoint
-from .detectron2_runs import is_evaluation
 from .files import read_json
-from .mmengine_runs import since_last_start, trainings
+from .reading import reader_of
 from .run import Run
-from .train_config import recorded
 
 NEEDED = ("framework", "metric", "decision", "images", "decisions", "outputs", "gallery", "pictures", "class_gain")
 ROW = ("name", "feature", "active_units", "mean_confidence", "true_probability", "ece", "won", "changed", "fixed",
@@ -75,18 +73,4 @@ def command(run: Run) -> list[str]:
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
         raise FileNotFoundError(f"{folder} holds no checkpoint to analyse: {run.status or 'it was removed'}")
-    if run.framework == "mmseg":
-        training = since_last_start(trainings(folder), folder / f"{run.name}.py")[-1]
-        return [str(training.config or folder / f"{run.name}.py"), str(checkpoint)]
-    config = (recorded(folder) or [folder / "config.yaml"])[-1]
-    if run.datasets:
-        return [str(config), str(checkpoint)]
-    datasets = [read_json(place / "results.json").get("evaluated", {}).get("dataset")
-                for place in sorted(folder.iterdir()) if place.is_dir() and is_evaluation(place)]  # fmt: skip
-    datasets = [name for name in datasets if name]
-    if not datasets:
-        raise FileNotFoundError(
-            f"{folder} names no test set (DATASETS.TEST is empty): run tools/analyze_outputs.py {config} {checkpoint} "
-            "DATASETS.TEST \"('NAME',)\""
-        )
-    return [str(config), str(checkpoint), "DATASETS.TEST", f"({datasets[0]!r},)"]
+    return reader_of(run.framework).analysis_arguments(run, checkpoint)

@@ -1,10 +1,11 @@
 """The last checkpoint of a run, and the number of its parameters."""
 
-import re
 from pathlib import Path
 
+from ..frameworks import FRAMEWORKS
 from ..safe_files import read_torch
 from ..safe_files.errors import UnsafeFileError
+from .reading import reader_of
 from .run import Run
 
 # Buffers, which no optimizer changes. detectron2's FrozenBatchNorm2d keeps weight and bias as buffers too; by their
@@ -18,13 +19,7 @@ IGNORED = dict.fromkeys(
 
 def last_checkpoint(run: Run) -> Path | None:
     """The checkpoint that the run ended with; None if it is not there."""
-    folder = Path(run.folder)
-    if run.framework == "detectron2":
-        path = folder / "model_final.pth"
-        return path if path.is_file() else None
-    numbered = {int(found[1]): path for path in folder.glob("iter_*.pth")
-                if (found := re.fullmatch(r"iter_(\d+)\.pth", path.name))}  # fmt: skip
-    return numbered[max(numbered)] if numbered else None
+    return reader_of(run.framework).last_checkpoint(Path(run.folder))
 
 
 def count_parameters(checkpoint: Path) -> int | None:
@@ -35,7 +30,7 @@ def count_parameters(checkpoint: Path) -> int | None:
         return None
     if not isinstance(content, dict):
         return None
-    state = content.get("model", content.get("state_dict"))
+    state = next((content[row.weights_key] for row in FRAMEWORKS if row.weights_key in content), None)
     if not isinstance(state, dict):
         return None
     # detectron2's own files may hold numpy arrays.

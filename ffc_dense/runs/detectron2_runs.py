@@ -3,11 +3,13 @@
 import copy
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 
+from ..frameworks import DETECTRON2
 from ..method import options
-from .files import read_json, read_json_lines, read_yaml
+from .files import is_number, read_json, read_json_lines, read_yaml
 from .run import STOCK, Evaluation, Run
 from .train_config import INCIDENTAL, recorded, without
 
@@ -16,7 +18,7 @@ LAZY = re.compile(r"!!python/|^\s*_target_:", re.MULTILINE)  # what LazyConfig.s
 GUESSED = "no train_config.yaml in the folder: seed and schedule are those of the last command there"
 
 
-def is_detectron2_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / "metrics.json").is_file()
 
 
@@ -52,7 +54,7 @@ def read(folder: Path) -> Run:
     tested = [entry for entry in entries if "bbox/AP" in entry]
     iteration = min(max(trained, default=0), max_iterations)
     run = Run(
-        folder, "detectron2", config_name(folder), _key(configs, folder), _variant(head, ffc),
+        folder, DETECTRON2, config_name(folder), _key(configs, folder), _variant(head, ffc),
         seed if seed >= 0 else None, iteration, max_iterations, datasets=tuple(tests),
         identity_note=GUESSED if paths[0].name == "config.yaml" else "",
     )  # fmt: skip
@@ -62,6 +64,57 @@ def read(folder: Path) -> Run:
         values = {TESTED.match(key)[1]: value for key, value in tested[-1].items() if TESTED.match(key)}
         run.add_scores(_reduction(last), values, folder / "metrics.json")
     return run
+
+
+def log_entries(run: Run) -> list[dict]:
+    """The lines of the run's log, each with ``iterations``: how many were done when it was written."""
+    last = run.max_iterations or math.inf
+    # EvalHook's last line has iteration = MAX_ITER, where the last training step is MAX_ITER - 1.
+    lines = read_json_lines(Path(run.folder) / "metrics.json")
+    return [
+        {**line, "iterations": min(line["iteration"] + 1, last)} for line in lines if is_number(line.get("iteration"))
+    ]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that the run ended with; None if it is not there."""
+    path = folder / "model_final.pth"
+    return path if path.is_file() else None
+
+
+def iterations_of(number: int) -> int:
+    """How long model_NUMBER.pth trained: model_0000049.pth 50 iterations."""
+    return number + 1
+
+
+def reduced_scores(results: dict) -> dict[str, dict | None]:
+    """``results`` of reductions.json -> {reduction: {metric: percent}}."""
+    # Nothing was scored on images without labels (test-dev).
+    return {name: (metrics or {}).get("bbox") for name, metrics in results.items()}
+
+
+def analysis_arguments(run: Run, checkpoint: Path) -> list[str]:
+    """CONFIG CHECKPOINT ... for the analysis of a checkpoint.
+
+    Raises:
+        FileNotFoundError: the run names no test set.
+    """
+    folder = Path(run.folder)
+    config = (recorded(folder) or [folder / "config.yaml"])[-1]
+    if run.datasets:
+        return [str(config), str(checkpoint)]
+    datasets = [
+        read_json(place / "results.json").get("evaluated", {}).get("dataset")
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and is_evaluation(place)
+    ]
+    datasets = [name for name in datasets if name]
+    if not datasets:
+        raise FileNotFoundError(
+            f"{folder} names no test set (DATASETS.TEST is empty): run tools/analyze_outputs.py {config} {checkpoint} "
+            "DATASETS.TEST \"('NAME',)\""
+        )
+    return [str(config), str(checkpoint), "DATASETS.TEST", f"({datasets[0]!r},)"]
 
 
 def is_evaluation(folder: Path) -> bool:

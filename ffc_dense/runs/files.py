@@ -2,7 +2,13 @@
 
 import ast
 import json
+import math
 from pathlib import Path
+
+
+def is_number(value) -> bool:
+    """Whether a value of a log is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_json(path: Path) -> dict:

@@ -1,10 +1,9 @@
 """The log of a training as points over iterations."""
 
 import math
-from pathlib import Path
 
-from .files import read_json_lines
-from .mmengine_runs import since_last_start, trainings
+from .files import is_number
+from .reading import reader_of
 from .run import Run
 
 MOST_POINTS = 300  # of a curve; longer ones are averaged, so that the page stays small
@@ -20,21 +19,7 @@ def entries(run: Run) -> list[dict]:
     Raises:
         ValueError: a log is malformed; the message names it.
     """
-    folder = Path(run.folder)
-    if run.framework == "detectron2":
-        last = run.max_iterations or math.inf
-        # EvalHook's last line has iteration = MAX_ITER, where the last training step is MAX_ITER - 1.
-        lines = read_json_lines(folder / "metrics.json")
-        found = [{**line, "iterations": min(line["iteration"] + 1, last)}
-                 for line in lines if _is_number(line.get("iteration"))]  # fmt: skip
-    else:
-        commands = since_last_start(trainings(folder), folder / f"{run.name}.py")
-        found = [
-            {**entry, "iterations": entry["step"]}
-            for training in commands
-            for entry in training.entries
-            if _is_number(entry.get("step"))
-        ]
+    found = reader_of(run.framework).log_entries(run)
     kept: list[dict] = []
     for entry in found:
         while kept and kept[-1]["iterations"] > entry["iterations"]:
@@ -48,7 +33,7 @@ def curves(log: list[dict]) -> dict[str, Points]:
     found: dict[str, dict[float, float]] = {}
     for entry in log:
         for key, value in entry.items():
-            if _is_number(value):
+            if is_number(value):
                 found.setdefault(key, {})[entry["iterations"]] = float(value)
     return {key: thin(list(points.items())) for key, points in found.items()}
 
@@ -66,9 +51,5 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
 def training_seconds(log: list[dict]) -> float | None:
     """Mean logged seconds per iteration, times iterations; None if none was logged."""
     training = [entry for entry in log if "total_loss" in entry or "loss" in entry]  # not a validation
-    times = [entry["time"] for entry in training if _is_number(entry.get("time"))]
+    times = [entry["time"] for entry in training if is_number(entry.get("time"))]
     return training[-1]["iterations"] * sum(times) / len(times) if times else None
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..frameworks import MMSEG
 from ..method import options
-from .files import read_dumped_config, read_json, read_json_lines
+from .files import is_number, read_dumped_config, read_json, read_json_lines
 from .run import STOCK, Evaluation, Run
 
 HEAD_OPTIONS = ("vote_at",)  # of FFC's heads, besides those of the layer
@@ -45,7 +46,7 @@ def trainings(folder: Path) -> list[Training]:
     return [training for training in found if training.steps > 0]
 
 
-def is_mmengine_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     return any(folder.glob("*/vis_data/scalars.json")) and any(folder.glob("*.py")) and bool(trainings(folder))
 
 
@@ -72,7 +73,7 @@ def read(folder: Path) -> Run:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{paths[-1]} is no training config by iterations: {error} is missing") from error
     run = Run(
-        folder, "mmseg", name, key, variant, (first.get("randomness") or {}).get("seed"),
+        folder, MMSEG, name, key, variant, (first.get("randomness") or {}).get("seed"),
         min(_iteration(folder, commands, last), max_iterations), max_iterations,
         identity_note="" if all(training.config for training in commands) else GUESSED,
     )  # fmt: skip
@@ -80,6 +81,41 @@ def read(folder: Path) -> Run:
     if run.finished and tested and tested[-1].get("step", -1) >= max_iterations:
         run.add_scores(reduction, tested[-1], commands[-1].log)
     return run
+
+
+def log_entries(run: Run) -> list[dict]:
+    """The lines of the run's log, each with ``iterations``: how many were done when it was written."""
+    folder = Path(run.folder)
+    return [
+        {**entry, "iterations": entry["step"]}
+        for training in since_last_start(trainings(folder), folder / f"{run.name}.py")
+        for entry in training.entries
+        if is_number(entry.get("step"))
+    ]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that the run ended with; None if it is not there."""
+    found = ((re.fullmatch(r"iter_(\d+)\.pth", path.name), path) for path in folder.glob("iter_*.pth"))
+    numbered = {int(match[1]): path for match, path in found if match}
+    return numbered[max(numbered)] if numbered else None
+
+
+def iterations_of(number: int) -> int:
+    """How long iter_NUMBER.pth trained."""
+    return number
+
+
+def reduced_scores(results: dict) -> dict[str, dict | None]:
+    """``results`` of reductions.json -> {reduction: {metric: percent}}."""
+    return results
+
+
+def analysis_arguments(run: Run, checkpoint: Path) -> list[str]:
+    """CONFIG CHECKPOINT for the analysis of a checkpoint."""
+    folder = Path(run.folder)
+    training = since_last_start(trainings(folder), folder / f"{run.name}.py")[-1]
+    return [str(training.config or folder / f"{run.name}.py"), str(checkpoint)]
 
 
 def since_last_start(commands: list[Training], fallback: Path) -> list[Training]:

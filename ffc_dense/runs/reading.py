@@ -1,10 +1,13 @@
 """Run folders -> runs, with the scores of evaluations that lie beside or inside them."""
 
+import importlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
+from ..frameworks import FRAMEWORKS, Framework, by_name
 from . import detectron2_runs, mmengine_runs
 from .files import read_json
 from .run import STOCK, Evaluation, Run
@@ -53,7 +56,7 @@ def read_runs(folders: Iterable[Path | str], left_out: list[str] | None = None) 
                 with _collecting(left_out):
                     if (evaluation := _evaluation(path)) is not None:
                         _attach(runs, evaluation)
-    return sorted(runs.values(), key=lambda run: (run.framework, str(run.folder)))
+    return sorted(runs.values(), key=lambda run: (run.framework.name, str(run.folder)))
 
 
 @contextmanager
@@ -67,11 +70,23 @@ def _collecting(left_out: list[str] | None) -> Iterator[None]:
 
 
 def _training(folder: Path) -> Run | None:
-    if detectron2_runs.is_detectron2_run(folder):
-        return detectron2_runs.read(folder)
-    if mmengine_runs.is_mmengine_run(folder):
-        return mmengine_runs.read(folder)
-    return None
+    reader = next((reader for reader in _readers() if reader.is_run(folder)), None)
+    return reader.read(folder) if reader else None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training wrote into ``folder``."""
+    return any(reader.is_run(folder) for reader in _readers())
+
+
+def reader_of(framework: Framework) -> ModuleType:
+    """What knows the run folders of a framework."""
+    return importlib.import_module(framework.reader)
+
+
+def _readers() -> list[ModuleType]:
+    """Each once: frameworks may share one."""
+    return list(dict.fromkeys(map(reader_of, FRAMEWORKS)))
 
 
 def _evaluation_files(folder: Path) -> list[Path]:
@@ -92,9 +107,7 @@ def _evaluation(path: Path) -> Evaluation | None:
     content = read_json(path)
     try:
         results = content["results"]
-        bbox = content["framework"] == "detectron2"
-        # Nothing was scored on images without labels (test-dev).
-        scores = {name: (metrics or {}).get("bbox") if bbox else metrics for name, metrics in results.items()}
+        scores = reader_of(by_name(content["framework"])).reduced_scores(results)
         return Evaluation(path, Path(content["weights"]), scores, content.get("dataset"))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error} is missing or of a wrong type; evaluate again") from error
@@ -142,4 +155,4 @@ def _iteration(run: Run, checkpoint: Path) -> int | None:
     found = ITERATION.search(checkpoint.name)
     if not found:
         return None
-    return int(found[1]) + (run.framework == "detectron2")  # model_0000049.pth: 50 iterations
+    return reader_of(run.framework).iterations_of(int(found[1]))

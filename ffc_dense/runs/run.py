@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..frameworks import Framework
+
 STOCK = "stock"  # the name of the only "reduction" of a model without FFC
-METRICS = {"detectron2": ("AP50", "AP75", "AP"), "mmseg": ("mIoU", "mAcc", "aAcc")}
-MAIN_METRIC = {"detectron2": "AP", "mmseg": "mIoU"}
 
 
 @dataclass
@@ -15,7 +15,7 @@ class Run:
 
     Args:
         folder: the training's output folder.
-        framework: 'detectron2' or 'mmseg'.
+        framework: the row of :mod:`ffc_dense.frameworks`.
         name: of the config file.
         key: equal for runs that may be compared: the same config but for seed, paths and FFC.
         variant: 'stock', or 'FFC' with the options that are not the default.
@@ -28,7 +28,7 @@ class Run:
     """
 
     folder: Path
-    framework: str
+    framework: Framework
     name: str
     key: str
     variant: str
@@ -56,12 +56,12 @@ class Run:
     def add_scores(self, reduction: str, values: dict, source: Path) -> None:
         """Keep the metrics of the tables. A score that is not a number (no predictions at all) becomes a note."""
         found = {}
-        for metric in METRICS[self.framework]:
+        for metric in self.framework.metrics:
             value = values.get(metric)
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
                 found[metric] = float(value)
-        if MAIN_METRIC[self.framework] not in found:
-            self.notes.append(f"{source.name} has no {MAIN_METRIC[self.framework]} for {reduction}")
+        if self.framework.main_metric not in found:
+            self.notes.append(f"{source.name} has no {self.framework.main_metric} for {reduction}")
             return
         self.scores.setdefault(reduction, {}).update(found)
 

@@ -18,6 +18,8 @@ OUR_VARIABLES = ("SLURM", "SRUN", "GPUS", "NNODES", "NODE_RANK", "MASTER", "PORT
 
 RECORDER = """#!{python}
 import json, os, sys
+if "framework.py" in " ".join(sys.argv[1:2]):  # which config it is decides what is called
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 call = dict(program=os.path.basename(sys.argv[0]), args=sys.argv[1:], env=dict(os.environ))
 with open({log!r}, "a") as log:
     log.write(json.dumps(call) + "\\n")

@@ -324,14 +324,14 @@ def test_classes_that_differ_from_the_datasets_are_named(data, monkeypatch):
         (["c.yaml", "m.pth", "--cfg-options", "a=1"], "--cfg-options are for mmseg"),
         (["c.py", "m.pth", "SEED", "1"], "SEED 1: c.py is mmseg's"),
         (["lazy.py", "m.pth"], "lazy.py is a detectron2 LazyConfig"),
-        (["c.json", "m.pth"], "expected detectron2's .yaml or mmseg's .py"),
+        (["c.toml", "m.pth"], "expected detectron2's .yaml or mmseg's .py"),
         (["c.yaml", "m.pth", "--gallery", "-1"], "--gallery: expected a number of images, 0 or more, got -1"),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     tool = importlib.import_module("ffc_dense.cli.analyze")
-    for name in ("c.yaml", "c.py", "m.pth", "c.json"):
+    for name in ("c.yaml", "c.py", "m.pth", "c.toml"):
         (tmp_path / name).write_text("")
     (tmp_path / "lazy.py").write_text("from detectron2 import model_zoo\n")
     with pytest.raises(UserError, match=message):

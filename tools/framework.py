@@ -1,0 +1,13 @@
+#!/usr/bin/env python
+"""Print whose config a file is: detectron2, lazyconfig or mmseg. For the shell launchers."""
+
+import sys
+
+from ffc_dense.errors import UserError
+from ffc_dense.frameworks import recognise
+
+try:
+    framework, kind = recognise(sys.argv[1])
+except UserError as error:
+    sys.exit(f"{error}")
+print("lazyconfig" if kind == "lazy" else framework.name)
