@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-from ffc_dense.cli.torchrun import command
+from ffc_dense.reliability.torchrun import command
 
 if __name__ == "__main__":
     command()
