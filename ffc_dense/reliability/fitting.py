@@ -21,7 +21,7 @@ def refuse_misfit(
 
     Args:
         path: the checkpoint.
-        missing: keys of the model that the file lacks.
+        missing: keys of the model that the file lacks; those of ``shapes`` may be among them.
         shapes: keys with another shape: (in the file, in the model).
         unexpected: keys of the file that the model lacks.
         train_from_it: the key or option that trains from the file instead, for the message.
@@ -29,7 +29,7 @@ def refuse_misfit(
     Raises:
         RuntimeError: the checkpoint does not fit; the message names the first faults.
     """
-    faults = [f"{key} is missing" for key in missing]
+    faults = [f"{key} is missing" for key in missing if key not in shapes]
     faults += [f"{key} is {file} in the file, {model} in the model" for key, (file, model) in shapes.items()]
     faults += [f"{key} has no place in the model" for key in unexpected if set(key.split(".")) & set(FFC_MODULES)]
     if faults:

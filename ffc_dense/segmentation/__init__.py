@@ -16,6 +16,8 @@ except ModuleNotFoundError as error:
         name="mmseg",
     ) from error
 
+from mmseg.registry import HOOKS
+
 from ..openmmlab import (
     AtomicCheckpointHook,
     InitialWeightsHook,
@@ -39,6 +41,12 @@ from .model.decode_head import FFCDecodeHead
 from .model.heads import *  # noqa: F403
 from .model.opinions import FFCCascadeEncoderDecoder, FFCEncoderDecoder, FFCSegTTAModel, with_opinions
 from .training.scalars import FFCScalarsHook
+
+# mmengine looks for an explicit `mmseg.AtomicCheckpointHook` in mmseg's registry alone where mmseg is the scope.
+for _hook in (
+    AtomicCheckpointHook, InitialWeightsHook, NonFiniteLossHook, PreemptionHook, RandomStateHook, SafeLoadingHook,
+):  # fmt: skip
+    HOOKS.register_module(module=_hook)
 
 __all__ = [
     "AllReductionsTestLoop",

@@ -123,7 +123,7 @@ def launch(folder: Path, config: str, out: str, processes: int, *options) -> sub
     """Start a training by tools/dist_train.sh in a process group of its own; its output goes to OUT.log."""
     environment = dict(
         os.environ, OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore", DEVICE="cpu", PYTHON=sys.executable,
-        PYTHONPATH=str(ROOT / "tests" / "helpers"), WORK_DIR=str(folder / out),
+        PYTHONPATH=os.pathsep.join(map(str, (ROOT / "tests" / "helpers", ROOT))), WORK_DIR=str(folder / out),
     )  # fmt: skip
     command = [ROOT / "tools" / "dist_train.sh", folder / config, processes, "--resume", "--cfg-options", *options]
     with open(folder / f"{out}.log", "w") as log:
