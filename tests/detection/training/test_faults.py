@@ -113,7 +113,7 @@ def test_a_skipped_loss_changes_nothing_and_the_training_goes_on(cfg, caplog):
 def test_an_ignored_loss_is_trained_on_and_the_checkpoint_is_refused(cfg, tmp_path):
     """detectron2 itself ends before the update, with a FloatingPointError on rank 0 alone."""
     kind = trainer_with(losses=broken_at(5))
-    with pytest.raises(NonFiniteState, match=r"model_0000005\.pth was not written: model\.roi_heads"):
+    with pytest.raises(NonFiniteState, match=r"model_0000005\.pth was not written"):
         train(cfg("SOLVER.NON_FINITE_LOSS.ACTION", "ignore"), kind=kind)
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
 
