@@ -137,7 +137,7 @@ def test_a_kill_leaves_the_old_file_and_a_partial_one_that_is_removed(tmp_path):
     save_atomically(STATE, path)
     program = (
         "import os, signal, sys, torch\n"
-        "from ffc_dense import saving\n"
+        "from ffc_dense.reliability import saving\n"
         "saving.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"saving.save_atomically(torch.zeros(1000), {str(path)!r})\n"
     )

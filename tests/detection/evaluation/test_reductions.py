@@ -181,7 +181,7 @@ def test_two_processes_find_what_one_finds(evaluated):
         (["--reduce", "median"], {}, "unknown reduction 'median'; choose from all, vote"),
         (["--reduce", "vote"], dict(config="faster_rcnn_R_18_FPN.yaml"), "no FFC classifier"),
         ([], dict(weights=None), "nothing to evaluate: add MODEL.WEIGHTS"),
-        ([], dict(weights="stock.pth"), "it lacks: roi_heads.box_predictor.cls_score.filters.0"),
+        ([], dict(weights="stock.pth"), "with this config: roi_heads.box_predictor.cls_score.filters.0"),
     ],
 )
 def test_eval_coco_refuses(evaluated, arguments, options, message):
