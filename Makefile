@@ -1,4 +1,4 @@
-# make demo: environment, mini dataset, training and evaluation of stock and FFC models, table and pictures
+# make demo: environment, mini dataset, training and evaluation of stock and FFC models, table, pictures and report
 # make test: environment, mini dataset, the test suite (PYTEST_ARGS='-m slow' for the long ones)
 # make bench: what FFC costs in time and memory, about 10 minutes (BENCH_ARGS=--quick for a test of the tool)
 # make evidence: does FFC help? hundreds of short trainings, hours; see docs/EVIDENCE.md

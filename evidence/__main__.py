@@ -14,11 +14,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reporting
+from ffc_dense.reliability.jobs import Job
+from ffc_dense.reliability.jobs import run as run_jobs
 
 from . import folders, plan, record
 from .plan import Run
@@ -26,22 +27,6 @@ from .plan import Run
 DOCS, RECORD = folders.ROOT / "docs", "evidence.json"
 NAME = "evidence_quick" if plan.QUICK else "evidence"  # they have other data
 PROCESSES = max(1, min(2, len(os.sched_getaffinity(0))))
-
-
-@dataclass(frozen=True)
-class Job:
-    """A process: the training of a run, or the fit of its selectors."""
-
-    run: Run
-    module: str
-
-    @property
-    def selects(self) -> bool:
-        return self.module.endswith("select_outputs")
-
-    @property
-    def name(self) -> str:
-        return self.run.name + (", selectors" if self.selects else "")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -75,9 +60,9 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         record.refuse_loss(kept, target / RECORD)
     jobs = unfinished(work, [run for run in runs if (run, 0) not in {result.identity for result in known}])
     if args.list:
-        missing = {job.run for job in jobs}
+        missing = {job.folder for job in jobs}
         for run in runs:
-            print("     " if run in missing else "done ", run.name)
+            print("     " if folders.folder(work, run) in missing else "done ", run.name)
         return
     print(f"{len(runs)} runs, {len(jobs)} jobs to do; each run in a folder of {work}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the trainings too, see do()
@@ -88,7 +73,7 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         except BlockingIOError:
             raise UserError(f"another process works in {work}; wait for it or choose another --work-dir") from None
         make_data(work)
-        do(work, jobs)
+        do(jobs)
     results = record.merged(record.collect(work), known)
     record.write_record(results, target / RECORD)
     report(results, target)
@@ -102,15 +87,30 @@ def report(results: list[record.Result], target: Path) -> None:
 
 
 def unfinished(work: Path, runs: list[Run]) -> list[Job]:
+    """The trainings of the runs that are not done, then the fits of their selectors."""
     trainings, selections = [], []
     for run in runs:
-        done = folders.scores(work, run)
+        done, training = folders.scores(work, run), None
         framework = "detection" if run.task == "detection" else "segmentation"
         if done is None:
-            trainings.append(Job(run, f"evidence.train_{framework}"))
+            training = job(work, run, f"evidence.train_{framework}")
+            trainings.append(training)
         if run.is_main and (done is None or not any(name.startswith("selector") for name in done["scores"])):
-            selections.append(Job(run, "evidence.select_outputs"))
+            selections.append(job(work, run, "evidence.select_outputs", training))
     return trainings + selections
+
+
+def job(work: Path, run: Run, module: str, needs: Job | None = None) -> Job:
+    """A process: the training of a run, or the fit of its selectors, which needs the training if that is to be done."""
+    return Job(
+        name=run.name + (", selectors" if module.endswith("select_outputs") else ""),
+        command=[sys.executable, "-m", module, str(work), run.task, run.head, str(run.iterations), str(run.seed)],
+        folder=folders.folder(work, run),
+        key=run.key,
+        log=folders.folder(work, run) / "log.txt",
+        environment=dict(CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore"),
+        needs=needs,
+    )
 
 
 def make_data(work: Path) -> None:
@@ -119,56 +119,19 @@ def make_data(work: Path) -> None:
     subprocess.run(command, cwd=folders.ROOT, check=True)
 
 
-def do(work: Path, waiting: list[Job]) -> None:
+def do(todo: list[Job]) -> None:
     """Two processes side by side, one thread each. What fails does not stop the others; it is told at the end."""
-    running: dict[Job, subprocess.Popen] = {}
-    failed: list[Job] = []
-    done, total, begin = 0, len(waiting), time.time()
-    try:
-        while waiting or running:
-            while len(running) < PROCESSES and (job := next_job(work, waiting)):
-                waiting.remove(job)
-                running[job] = start(work, job)
-            time.sleep(0.5)
-            for job, process in list(running.items()):
-                if process.poll() is None:
-                    continue
-                del running[job]
-                done += 1
-                left = (time.time() - begin) / done * (total - done) / 60
-                print(f"  {done}/{total} {job.name} (about {left:.0f} min left)", flush=True)
-                if process.returncode:
-                    failed.append(job)
-                    print(f"  failed with exit code {process.returncode}, see {log(work, job)}", flush=True)
-                    for lost in [other for other in waiting if other.run == job.run]:  # its selectors
-                        waiting.remove(lost)
-                        done += 1
-    finally:
-        for process in running.values():
-            process.terminate()
-            process.wait()
+    total, begin = len(todo), time.time()
+
+    def ended(job: Job, left: int) -> None:
+        minutes = (time.time() - begin) / (total - left) * left / 60
+        print(f"  {total - left}/{total} {job.name} (about {minutes:.0f} min left)", flush=True)
+        if job.process.returncode:
+            print(f"  failed with exit code {job.process.returncode}, see {job.log}", flush=True)
+
+    failed = run_jobs(todo, PROCESSES, folders.ROOT, ended=ended)
     if failed:
         raise UserError(f"{len(failed)} jobs failed: {', '.join(job.name for job in failed)}")
-
-
-def next_job(work: Path, waiting: list[Job]) -> Job | None:
-    """The first one that can start: selectors are fitted when their run is done."""
-    return next((job for job in waiting if not job.selects or folders.scores(work, job.run) is not None), None)
-
-
-def log(work: Path, job: Job) -> Path:
-    return folders.folder(work, job.run) / "log.txt"
-
-
-def start(work: Path, job: Job) -> subprocess.Popen:
-    run = job.run
-    if not job.selects:
-        folders.start_over_if_changed(work, run)
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
-    with open(log(work, job), "ab") as file:
-        arguments = [str(work), run.task, run.head, str(run.iterations), str(run.seed)]
-        command = [sys.executable, "-m", job.module, *arguments]
-        return subprocess.Popen(command, cwd=folders.ROOT, env=environment, stdout=file, stderr=file)
 
 
 if __name__ == "__main__":

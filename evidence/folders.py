@@ -9,7 +9,6 @@
 """
 
 import json
-import shutil
 from pathlib import Path
 
 from ffc_dense.reliability.saving import write_text_atomically
@@ -32,16 +31,6 @@ def scores(work: Path, run: Run) -> dict | None:
     file = folder(work, run) / "scores.json"
     found = json.loads(file.read_text()) if file.exists() else None
     return found if found is not None and found["key"] == run.key else None
-
-
-def start_over_if_changed(work: Path, run: Run) -> None:
-    """Empty the folder of a run that was begun with other settings; note the present ones."""
-    here = folder(work, run)
-    note = here / "key.txt"
-    if here.exists() and (not note.exists() or note.read_text() != run.key):
-        shutil.rmtree(here)
-    here.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(run.key, note)
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -45,6 +45,7 @@ def test_the_core_works_without_any_framework():
     [
         ("detection", "detectron2", "facebookresearch/detectron2"),
         ("segmentation", "mmseg", "ffc_dense[segmentation]"),
+        ("openmmlab", "mmengine", "ffc_dense[segmentation]"),
         ("minidata", "skimage", "ffc_dense[minidata]"),
     ],
 )
@@ -58,7 +59,11 @@ def test_an_adapter_without_its_framework_names_what_to_install(adapter, framewo
 
 @pytest.mark.parametrize(
     ("adapter", "other"),
-    [("detection", ("mmseg", "mmengine", "mmcv")), ("segmentation", ("detectron2", "fvcore"))],
+    [
+        ("detection", ("mmseg", "mmengine", "mmcv")),
+        ("segmentation", ("detectron2", "fvcore")),
+        ("openmmlab", ("mmseg", "mmcv", "detectron2", "fvcore")),
+    ],
 )
 def test_an_adapter_does_not_need_the_other_framework(adapter, other):
     done = run(f"import ffc_dense.{adapter}", blocked=other)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-from ffc_dense.cli.export import command
+from ffc_dense.cli.entry import run
 
 if __name__ == "__main__":
-    command()
+    run("ffc_dense.cli.export")

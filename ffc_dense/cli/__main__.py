@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from ..errors import UserError
 from ..errors.reporting import reporting
 from ..frameworks import Framework, recognise
+from .entry import run
 from .shipped_configs import config_path
 
 PROGRAM = "ffc-dense"
@@ -182,25 +183,25 @@ def main(argv: list[str] | None = None) -> None:
             if command.takes_config:
                 return
             print("\nall arguments:\n")
-        run = _runner(name, command, args)
+        call = _runner(name, command, args)
     sys.argv[0] = f"{PROGRAM} {name}"  # the name in usage lines and messages, in every process of the job
-    run()
+    call()
 
 
 def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
     """What is left to call once the arguments that decide the adapter are known to be right."""
     if not command.takes_config:
         module = _converter(args) or command.module
-        return lambda: importlib.import_module(module).command(args)
+        return lambda: run(module, args)
     if not args or args[0].startswith("-"):
         raise UserError(f"the config comes first: {PROGRAM} {name} {command.usage}")
     config = str(config_path(args[0]))
     framework, kind = recognise(config)
     need(framework)
     if command.module:
-        return lambda: importlib.import_module(command.module).command([config, *args[1:]])
+        return lambda: run(command.module, [config, *args[1:]])
     script, argv = importlib.import_module(f"{framework.adapter}.commands").script_of(name, config, kind, args[1:])
-    return lambda: importlib.import_module(script).command(argv)
+    return lambda: run(script, argv)
 
 
 def _converter(args: list[str]) -> str:

@@ -1,72 +1,53 @@
-"""``make demo``: train and evaluate Faster R-CNN and PSPNet, stock and FFC, on the mini dataset, on the CPU.
+"""Train and evaluate Faster R-CNN and PSPNet, stock and FFC, on the mini dataset, on the CPU.
 
-Each stage runs command lines as two processes side by side; training and testing are the frameworks' own. A finished
-stage is not run again, an interrupted training resumes from its last checkpoint. The last one writes report.html.
+    make demo                                       # in the clone: builds the environment first
+    python tools/demo.py [--work-dir work_dirs/demo]
+
+Works in the current folder: the datasets go to ``data``, the runs to ``work_dirs/demo``. Each stage runs command lines
+as two processes side by side; training and testing are the frameworks' own. A finished stage is not run again, an
+interrupted training resumes from its last checkpoint. It ends with a table, pictures and report.html.
 """
 
 import argparse
 import fcntl
 import hashlib
+import importlib.metadata
+import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-import mmseg
+from ..frameworks import DETECTRON2, MMSEG
+from ..paper import compare, read_runs
+from ..paper.markdown import scores
+from ..reliability import jobs
+from ..reliability.jobs import Job
+from . import shipped_configs
+from .shipped_configs import config_path
 
-ROOT = Path(__file__).resolve().parents[2]
-DETECTION = ROOT / "configs/mini_coco"
-SEGMENTATION = ROOT / "configs/mini_cityscapes"
-MMSEG_TOOLS = Path(mmseg.__file__).parent / ".mim/tools"  # mmseg's own train.py and test.py, as its wheel installs them
+SIDE_BY_SIDE = 2
+DETECTOR = "mini_coco/faster_rcnn_R_18_FPN_ffc.yaml"
+SEGMENTOR = "mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
 
 
-@dataclass
-class Job:
-    """One process and the marker that says which command, with which configs, it finished."""
+@dataclass(eq=False)
+class DemoJob(Job):
+    """A job that tells how far it is.
 
-    name: str
-    folder: Path
-    command: list[str]
-    progress: str = ""  # pattern, below the folder, of the framework's JSON lines that hold the iteration
+    Args:
+        progress: pattern, below the folder, of the framework's JSON lines that hold the iteration.
+        iterations: their number at the end.
+    """
+
+    progress: str = ""
     iterations: int = 0
-    process: subprocess.Popen | None = field(default=None, repr=False)
-    started_key: str = ""
     first: tuple[int, float] | None = None  # the first iteration seen in this run, and when
-
-    def key(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.command).encode())
-        for pattern in ("configs/**/*", "ffc_dense/**/*.py", "requirements/*", "tools/train_net.py"):
-            for path in sorted(ROOT.glob(pattern)):
-                if path.is_file():
-                    digest.update(path.read_bytes())
-        return digest.hexdigest()
-
-    @property
-    def marker(self) -> Path:
-        return self.folder.with_name(self.folder.name + ".done")
-
-    def is_done(self) -> bool:
-        return self.marker.exists() and self.marker.read_text() == self.key()
-
-    def start(self, threads: int) -> None:
-        started = self.folder.with_name(self.folder.name + ".started")
-        if started.exists() and started.read_text() != self.key():
-            print(f"  {self.name}: the settings changed since the last run, starting over")
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.started_key = self.key()
-        started.write_text(self.started_key)
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command, cwd=ROOT, env=environment(threads), stdout=log, stderr=log)
-
-    @property
-    def log(self) -> Path:
-        return self.folder.with_name(self.folder.name + ".log")
 
     def iteration(self) -> int:
         """The last iteration that the framework logged; 0 before the first."""
@@ -84,80 +65,94 @@ class Job:
         now = self.iteration()
         if self.first is None and now:
             self.first = (now, time.time())
-        text = f"{self.name} {now}/{self.iterations}"
+        text = f"{self.name} {now}/{self.iterations}" if self.iterations else self.name
         if self.first and now > self.first[0]:
             seconds = (self.iterations - now) * (time.time() - self.first[1]) / (now - self.first[0])
             text += f" (about {seconds / 60:.1f} min left)"
         return text
 
-    def finish(self) -> None:
-        if self.process.returncode != 0:
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-            sys.exit(f"{tail}\n\ndemo: {self.name} failed with exit code {self.process.returncode}, see {self.log}")
-        self.marker.write_text(self.started_key)
+
+def demo_job(name: str, folder: Path, command: list[str], progress: str = "", iterations: int = 0) -> DemoJob:
+    """A job that is done until its command, this package, its configs or torch change."""
+    key = hashlib.sha256((json.dumps(command) + code_digest()).encode()).hexdigest()
+    log, marker = folder.with_name(folder.name + ".log"), folder.with_name(folder.name + ".done")
+    return DemoJob(name, command, folder, key, log, environment(), marker, None, progress, iterations)
 
 
-def environment(threads: int) -> dict[str, str]:
+@cache
+def code_digest() -> str:
+    digest = hashlib.sha256(importlib.metadata.version("torch").encode())
+    for place, pattern in ((shipped_configs.PACKAGE, "**/*.py"), (shipped_configs.folder(), "**/*")):
+        for path in sorted(place.glob(pattern)):
+            if path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def environment() -> dict[str, str]:
     """For the demo's processes: CPU only, the demo's data, whatever the user's own settings are."""
-    ours = dict(CUDA_VISIBLE_DEVICES="", DETECTRON2_DATASETS=str(ROOT / "data"), PYTHONWARNINGS="ignore")
-    return {**os.environ, **ours, "OMP_NUM_THREADS": str(threads)}
+    cores = min(4, len(os.sched_getaffinity(0)))  # more than 4 are not filled by small models
+    threads = max(1, cores // SIDE_BY_SIDE)
+    return dict(CUDA_VISIBLE_DEVICES="", DETECTRON2_DATASETS=str(Path("data").resolve()), PYTHONWARNINGS="ignore",
+                OMP_NUM_THREADS=str(threads))  # fmt: skip
 
 
-def cores() -> int:
-    """Those that this process may use; no more than 4, which small models do not fill."""
-    return min(4, len(os.sched_getaffinity(0)))
-
-
-def run(title: str, jobs: list[Job]) -> None:
-    """Run the unfinished ``jobs``, two at a time, with a line of progress now and then."""
+def run(title: str, stage: list[DemoJob]) -> None:
+    """Run the unfinished jobs of a stage, two at a time, with a line of progress now and then."""
     print(f"\n== {title}", flush=True)
-    for job in jobs:
+    for job in stage:
         if job.is_done():
             print(f"  {job.name}: done already")
-    waiting = [job for job in jobs if not job.is_done()]
-    threads = max(1, cores() // 2)
-    running, begin, shown = [], time.time(), time.time()
-    try:
-        while waiting or running:
-            while waiting and len(running) < 2:
-                running.append(waiting.pop(0))
-                running[-1].start(threads)
-                print(f"  {running[-1].name}: started, log in {_short(running[-1].log)}", flush=True)
-            time.sleep(0.5)
-            for job in [job for job in running if job.process.poll() is not None]:
-                job.finish()
-                running.remove(job)
-                print(f"  {job.name}: finished after {time.time() - begin:.0f} s", flush=True)
-            if running and time.time() - shown > 15:
-                shown = time.time()
-                print("  " + ", ".join(job.status() if job.iterations else job.name for job in running), flush=True)
-    finally:
-        for job in running:
-            job.process.terminate()
-            job.process.wait()
+    begin = shown = time.time()
+
+    def started(job: Job) -> None:
+        print(f"  {job.name}: started, log in {os.path.relpath(job.log)}", flush=True)
+
+    def ended(job: Job, left: int) -> None:
+        if job.process.returncode != 0:
+            tail = "\n".join(job.log.read_text(errors="replace").splitlines()[-15:])
+            sys.exit(f"{tail}\n\ndemo: {job.name} failed with exit code {job.process.returncode}, see {job.log}")
+        print(f"  {job.name}: finished after {time.time() - begin:.0f} s", flush=True)
+
+    def meanwhile(running: list[Job]) -> None:
+        nonlocal shown
+        if running and time.time() - shown > 15:
+            shown = time.time()
+            print("  " + ", ".join(job.status() for job in running), flush=True)
+
+    todo = [job for job in stage if not job.is_done()]
+    jobs.run(todo, SIDE_BY_SIDE, Path.cwd(), started=started, ended=ended, meanwhile=meanwhile)
 
 
-def _short(path: Path) -> Path:
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+def ours(module: str, *arguments: str | Path) -> list[str]:
+    """The command line of one of this package's commands."""
+    return [sys.executable, "-c", f"from {module} import command; command()", *map(str, arguments)]
 
 
-def detection_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]]:
-    """Training and evaluation of Faster R-CNN by ``tools/train_net.py``."""
+def mmseg_s(script: str, *arguments: str | Path) -> list[str]:
+    """That of mmseg's own train.py or test.py, as its wheel installs them."""
+    folder = Path(importlib.util.find_spec("mmseg").submodule_search_locations[0]) / ".mim/tools"
+    return [sys.executable, str(folder / script), *map(str, arguments)]
+
+
+def detection_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[DemoJob]]:
+    """Training and evaluation of Faster R-CNN as ``tools/train_net.py`` runs them."""
     stock, ffc = work / "faster_rcnn", work / "faster_rcnn_ffc"
-    command = [sys.executable, str(ROOT / "tools/train_net.py"), "--config-file"]
-    configs = {stock: DETECTION / "faster_rcnn_R_18_FPN.yaml", ffc: DETECTION / "faster_rcnn_R_18_FPN_ffc.yaml"}
+    configs = {stock: config_path("mini_coco/faster_rcnn_R_18_FPN.yaml"), ffc: config_path(DETECTOR)}
+    module = "ffc_dense.detection.commands.train"
 
     def train(name, folder):
-        arguments = [str(configs[folder]), "--resume", "OUTPUT_DIR", str(folder), "SOLVER.MAX_ITER", str(iterations)]
-        arguments += ["DATASETS.TEST", "()"]  # evaluated below, under every reduction
-        return Job(name, folder, command + arguments, "metrics.json", iterations)
+        options = ["--resume", "OUTPUT_DIR", folder, "SOLVER.MAX_ITER", str(iterations)]
+        options += ["DATASETS.TEST", "()"]  # evaluated below, under every reduction
+        command = ours(module, "--config-file", configs[folder], *options)
+        return demo_job(name, folder, command, "metrics.json", iterations)
 
     def evaluate(name, folder, reduce):
-        arguments = [str(configs[folder]), "--eval-only", "OUTPUT_DIR", str(folder / f"eval_{reduce}")]
-        arguments += ["MODEL.WEIGHTS", str(folder / "model_final.pth")]
+        options = ["OUTPUT_DIR", folder / f"eval_{reduce}", "MODEL.WEIGHTS", folder / "model_final.pth"]
         if folder == ffc:
-            arguments += ["MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE", reduce]
-        return Job(name, folder / f"eval_{reduce}", command + arguments)
+            options += ["MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE", reduce]
+        command = ours(module, "--config-file", configs[folder], "--eval-only", *options)
+        return demo_job(name, folder / f"eval_{reduce}", command)
 
     return [train("Faster R-CNN", stock), train("Faster R-CNN FFC", ffc)], [
         evaluate("Faster R-CNN", stock, "stock"),
@@ -166,25 +161,23 @@ def detection_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]]:
     ]
 
 
-def segmentation_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]]:
+def segmentation_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[DemoJob]]:
     """Training and evaluation of PSPNet by mmseg's own ``train.py`` and ``test.py``."""
     stock, ffc = work / "pspnet", work / "pspnet_ffc"
     configs = {
-        stock: SEGMENTATION / "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128.py",
-        ffc: SEGMENTATION / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py",
+        stock: config_path("mini_cityscapes/pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128.py"),
+        ffc: config_path(SEGMENTOR),
     }
 
     def train(name, folder):
-        arguments = ["train.py", str(configs[folder]), "--work-dir", str(folder), "--resume", "--cfg-options"]
-        arguments += [f"train_cfg.max_iters={iterations}", f"param_scheduler.0.end={iterations}"]
-        return Job(name, folder, _mmseg(arguments), "*/vis_data/scalars.json", iterations)
+        options = [f"train_cfg.max_iters={iterations}", f"param_scheduler.0.end={iterations}"]
+        command = mmseg_s("train.py", configs[folder], "--work-dir", folder, "--resume", "--cfg-options", *options)
+        return demo_job(name, folder, command, "*/vis_data/scalars.json", iterations)
 
     def evaluate(name, folder, reduce):
-        arguments = ["test.py", str(configs[folder]), str(folder / f"iter_{iterations}.pth")]
-        arguments += ["--work-dir", str(folder / f"eval_{reduce}")]
-        if folder == ffc:
-            arguments += ["--cfg-options", f"model.decode_head.test_reduce={reduce}"]
-        return Job(name, folder / f"eval_{reduce}", _mmseg(arguments))
+        checkpoint, out = folder / f"iter_{iterations}.pth", folder / f"eval_{reduce}"
+        options = ["--cfg-options", f"model.decode_head.test_reduce={reduce}"] if folder == ffc else []
+        return demo_job(name, out, mmseg_s("test.py", configs[folder], checkpoint, "--work-dir", out, *options))
 
     return [train("PSPNet", stock), train("PSPNet FFC", ffc)], [
         evaluate("PSPNet", stock, "stock"),
@@ -193,31 +186,55 @@ def segmentation_jobs(work: Path, iterations: int) -> tuple[list[Job], list[Job]
     ]
 
 
-def analysis_jobs(work: Path, segmentation_iterations: int) -> list[Job]:
-    """What each output of the two FFC runs decides, by ``tools/analyze_outputs.py``."""
-    command = [sys.executable, str(ROOT / "tools/analyze_outputs.py")]
-    checkpoints = {
-        "Faster R-CNN FFC": (DETECTION / "faster_rcnn_R_18_FPN_ffc.yaml", work / "faster_rcnn_ffc/model_final.pth"),
-        "PSPNet FFC": (SEGMENTATION / "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py",
-                       work / f"pspnet_ffc/iter_{segmentation_iterations}.pth"),
-    }  # fmt: skip
-    jobs = []
-    for name, (config, checkpoint) in checkpoints.items():
-        folder = checkpoint.parent / f"analysis_{checkpoint.stem}"
-        jobs.append(Job(f"{name}, analysis", folder, [*command, str(config), str(checkpoint), "--output", str(folder)]))
-    return jobs
+def looking_jobs(work: Path, iterations: int) -> list[DemoJob]:
+    """What each output of the two FFC runs decides, and their predictions as pictures."""
+    detector, segmentor = work / "faster_rcnn_ffc/model_final.pth", work / f"pspnet_ffc/iter_{iterations}.pth"
+    found = []
+    for name, config, checkpoint in (
+        ("Faster R-CNN FFC", config_path(DETECTOR), detector),
+        ("PSPNet FFC", config_path(SEGMENTOR), segmentor),
+    ):
+        out = checkpoint.parent / f"analysis_{checkpoint.stem}"
+        command = ours("ffc_dense.cli.analyze", config, checkpoint, "--output", out)
+        found.append(demo_job(f"{name}, analysis", out, command))
+    out, images = work / "pictures_detection", first_images("data/mini_coco/val2017")
+    options = ["--config-file", config_path(DETECTOR), "--weights", detector, "--opinions", "--input", *images]
+    command = ours("ffc_dense.detection.commands.predict", *options, "--output", out, "--opts", "MODEL.DEVICE", "cpu")
+    found.append(demo_job("Faster R-CNN FFC, pictures", out, command))
+    out, images = work / "pictures_segmentation", first_images("data/mini_cityscapes/leftImg8bit/val")
+    options = [config_path(SEGMENTOR), segmentor, "--maps", "--input", *images, "--output", out, "--device", "cpu"]
+    found.append(demo_job("PSPNet FFC, pictures", out, ours("ffc_dense.segmentation.commands.predict", *options)))
+    return found
 
 
-def _mmseg(arguments: list[str]) -> list[str]:
-    return [sys.executable, str(MMSEG_TOOLS / arguments[0]), *arguments[1:]]
+def first_images(folder: str) -> list[Path]:
+    return sorted(path for path in Path(folder).rglob("*") if path.suffix in (".jpg", ".png"))[:4]
+
+
+def table(runs: list[Path]) -> str:
+    """The scores of stock and FFC, a table for each framework."""
+    comparisons = [each for each in compare(read_runs(runs)) if each.runs]
+    groups = ([each for each in comparisons if each.framework == row.name] for row in (DETECTRON2, MMSEG))
+    return "\n\n".join(scores(group) for group in groups)
+
+
+def check_frameworks() -> None:
+    for framework in (DETECTRON2, MMSEG):
+        if importlib.util.find_spec(framework.package) is None:
+            sys.exit(f"demo: {framework.title} is not installed: {framework.install}")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"), help="default: %(default)s")
+    parser.add_argument("--detection-iterations", type=int, default=280, metavar="N", help="default: %(default)s")
+    parser.add_argument("--segmentation-iterations", type=int, default=400, metavar="N", help="default: %(default)s")
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/demo")
-    parser.add_argument("--detection-iterations", type=int, default=280)
-    parser.add_argument("--segmentation-iterations", type=int, default=400)
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
+    check_frameworks()
     begin = time.time()
     work = args.work_dir.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -225,24 +242,24 @@ def main(argv: list[str] | None = None) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(f"demo: another demo runs in {_short(work)}; wait for it, or give --work-dir another folder")
+        sys.exit(f"demo: another demo runs in {args.work_dir}; wait for it, or give --work-dir another folder")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings are stopped too
 
-    print("== mini dataset")
-    make_data = [sys.executable, "-m", "ffc_dense.minidata", "all", "--root", str(ROOT / "data")]
-    subprocess.run(make_data, cwd=ROOT, check=True)
+    print("== mini dataset", flush=True)
+    subprocess.run([sys.executable, "-m", "ffc_dense.minidata", "all", "--root", "data"], check=True)
     train_detection, evaluate_detection = detection_jobs(work, args.detection_iterations)
     train_segmentation, evaluate_segmentation = segmentation_jobs(work, args.segmentation_iterations)
     run("training Faster R-CNN (detectron2), stock and FFC", train_detection)
     run("training PSPNet (mmseg), stock and FFC", train_segmentation)
     run("evaluating; FFC twice from one checkpoint", evaluate_detection + evaluate_segmentation)
-    run("analysing the outputs of FFC", analysis_jobs(work, args.segmentation_iterations))
-    print("\n== report", flush=True)
-    report = [sys.executable, "-W", "ignore", str(ROOT / "tools/demo_report.py"), str(work)]
-    subprocess.run(report, cwd=ROOT, env=environment(cores()), check=True)
-    runs = [str(work / name) for name in ("faster_rcnn", "faster_rcnn_ffc", "pspnet", "pspnet_ffc")]
-    page = [sys.executable, str(ROOT / "tools/report.py"), *runs, "--output", str(work / "report.html")]
-    subprocess.run(page, cwd=ROOT, env=environment(cores()), check=True)
+    run("looking at the outputs of FFC", looking_jobs(work, args.segmentation_iterations))
+    print("\n== results", flush=True)
+    runs = [work / name for name in ("faster_rcnn", "faster_rcnn_ffc", "pspnet", "pspnet_ffc")]
+    print(table(runs), flush=True)
+    page = ours("ffc_dense.cli.report", *runs, "--output", work / "report.html")
+    subprocess.run(page, env={**os.environ, **environment()}, check=True)
+    pictures = [os.path.relpath(work / f"pictures_{kind}") for kind in ("detection", "segmentation")]
+    print(f"pictures: {', '.join(pictures)}")
     print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; started again, it keeps what is done.")
     print("One seed of a short run on small data: no evidence for or against FFC.")
 

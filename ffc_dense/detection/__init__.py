@@ -1,6 +1,8 @@
 """FFC box classification for detectron2.
 
-Importing this package registers the ``FFC*ROIHeads`` and the mini dataset; detectron2 must be installed.
+Importing this package registers the ``FFC*ROIHeads`` and the mini dataset; detectron2 must be installed. It also
+replaces two functions of detectron2 (:func:`.installing.install`): the reader of proposal files, which unpickles, and
+``create_ddp_model``, which refuses models on the CPU.
 """
 
 try:
@@ -22,6 +24,7 @@ from .inputs import datasets  # noqa: F401  (registers the mini dataset)
 from .inputs.checkpoint import EvalCheckpointer, SafeCheckpointer
 from .inputs.safe_loading import SafeLoading
 from .inspection.detector import Detector
+from .installing import install
 from .model.config import add_ffc_config
 from .model.opinions import request_opinions
 from .model.predictor import FFCFastRCNNOutputLayers
@@ -32,6 +35,8 @@ from .model.roi_heads import (
     FFCStandardROIHeads,
     Res5Stride1ROIHeads,
 )
+
+install()
 
 __all__ = [
     "AllReductions",

@@ -1,6 +1,8 @@
 """FFC per-pixel classification for MMSegmentation 1.x.
 
-Importing this package (``custom_imports`` in a config) registers the ``FFC*Head`` classes; mmseg must be installed.
+Importing this package (``custom_imports`` in a config) registers the ``FFC*Head`` classes and the hooks of
+:mod:`ffc_dense.openmmlab`; mmseg must be installed. It changes nothing in mmseg or mmengine; importing
+``ffc_dense.segmentation.safe_loading`` makes mmengine read files safely, see there.
 """
 
 try:
@@ -14,13 +16,19 @@ except ModuleNotFoundError as error:
         name="mmseg",
     ) from error
 
-from ..openmmlab.inputs.initial_weights import InitialWeightsHook
-from ..openmmlab.inputs.safe_loading_hook import SafeLoadingHook
-from ..openmmlab.training.checkpoint_hook import AtomicCheckpointHook
-from ..openmmlab.training.non_finite_loss import NonFiniteLoss, NonFiniteLossHook
-from ..openmmlab.training.preemption import PreemptionHook
-from ..openmmlab.training.random_state import RandomStateHook
-from ..openmmlab.training.resuming import NothingToResume, checkpoint_to_resume
+from mmseg.registry import HOOKS
+
+from ..openmmlab import (
+    AtomicCheckpointHook,
+    InitialWeightsHook,
+    NonFiniteLoss,
+    NonFiniteLossHook,
+    NothingToResume,
+    PreemptionHook,
+    RandomStateHook,
+    SafeLoadingHook,
+    checkpoint_to_resume,
+)
 from .evaluation.ensemble import SegmentorEnsemble
 from .evaluation.metrics import CityscapesScriptsMetric, UnroundedIoUMetric
 from .evaluation.reductions import AllReductionsTestLoop
@@ -33,6 +41,12 @@ from .model.decode_head import FFCDecodeHead
 from .model.heads import *  # noqa: F403
 from .model.opinions import FFCCascadeEncoderDecoder, FFCEncoderDecoder, FFCSegTTAModel, with_opinions
 from .training.scalars import FFCScalarsHook
+
+# mmengine looks for an explicit `mmseg.AtomicCheckpointHook` in mmseg's registry alone where mmseg is the scope.
+for _hook in (
+    AtomicCheckpointHook, InitialWeightsHook, NonFiniteLossHook, PreemptionHook, RandomStateHook, SafeLoadingHook,
+):  # fmt: skip
+    HOOKS.register_module(module=_hook)
 
 __all__ = [
     "AllReductionsTestLoop",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -14,58 +15,39 @@ pytest.importorskip("mmseg")
 
 from repository import ROOT
 
-
-@pytest.fixture(scope="module")
-def demo_module():
-    from ffc_dense.cli import demo
-
-    return demo
+from ffc_dense.cli import demo
 
 
-def python_job(demo, folder, code, **options):
-    return demo.Job("job", folder / "run", [sys.executable, "-c", code], **options)
+def python_job(folder, code, **options):
+    return demo.demo_job("job", folder / "run", [sys.executable, "-c", code], **options)
 
 
-def test_a_finished_job_is_not_run_again(demo_module, tmp_path, capsys):
+def test_a_finished_job_is_not_run_again(tmp_path, capsys):
     code = f"open({str(tmp_path / 'count')!r}, 'a').write('x')"
     for _ in range(2):
-        demo_module.run("title", [python_job(demo_module, tmp_path, code)])
+        demo.run("title", [python_job(tmp_path, code)])
     assert (tmp_path / "count").read_text() == "x"
     assert "job: done already" in capsys.readouterr().out
 
 
-def test_an_interrupted_job_keeps_its_folder_and_a_changed_one_starts_over(demo_module, tmp_path, capsys):
-    code = "import os, time; open('{0}/checkpoint', 'a').write('x'); time.sleep({1})"
-    run_folder = tmp_path / "run"
-    job = python_job(demo_module, tmp_path, code.format(run_folder, 60))
-    job.start(1)
-    while not (run_folder / "checkpoint").exists():
-        time.sleep(0.05)
-    job.process.kill()
-    job.process.wait()
-    assert not job.is_done()
-    again = python_job(demo_module, tmp_path, code.format(run_folder, 60))
-    again.start(1)
-    while (run_folder / "checkpoint").read_text() != "xx":
-        time.sleep(0.05)
-    again.process.kill()
-    again.process.wait()
-    demo_module.run("title", [python_job(demo_module, tmp_path, code.format(run_folder, 0))])
-    assert (run_folder / "checkpoint").read_text() == "x"
-    assert "the settings changed" in capsys.readouterr().out
+def test_a_job_is_another_one_when_its_command_or_the_code_changes(tmp_path, monkeypatch):
+    key = python_job(tmp_path, "1").key
+    assert python_job(tmp_path, "1").key == key != python_job(tmp_path, "2").key
+    monkeypatch.setattr(demo, "code_digest", lambda: "of other code")
+    assert python_job(tmp_path, "1").key != key
 
 
-def test_a_failing_job_stops_the_demo_with_its_last_words(demo_module, tmp_path):
-    job = python_job(demo_module, tmp_path, "raise RuntimeError('no such file: weights.pth')")
+def test_a_failing_job_stops_the_demo_with_its_last_words(tmp_path):
+    job = python_job(tmp_path, "raise RuntimeError('no such file: weights.pth')")
     with pytest.raises(SystemExit, match=r"(?s)no such file: weights\.pth.*exit code 1, see .*run\.log"):
-        demo_module.run("title", [job])
+        demo.run("title", [job])
     assert not job.is_done()
 
 
-def test_status_shows_iteration_and_time_left_despite_a_half_written_line(demo_module, tmp_path):
+def test_status_shows_iteration_and_time_left_despite_a_half_written_line(tmp_path):
     log = tmp_path / "run" / "metrics.json"
     log.parent.mkdir()
-    job = python_job(demo_module, tmp_path, "", progress="metrics.json", iterations=100)
+    job = python_job(tmp_path, "", progress="metrics.json", iterations=100)
     assert job.status() == "job 0/100"
     log.write_text('{"iteration": 19, "total_loss": 2}\n')
     assert job.status() == "job 20/100"
@@ -74,43 +56,52 @@ def test_status_shows_iteration_and_time_left_despite_a_half_written_line(demo_m
     assert job.status() == "job 40/100 (about 3.0 min left)"
 
 
-def demo(work, *options):
-    command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--work-dir", str(work), *options]
-    environment = dict(os.environ, DETECTRON2_DATASETS="/nowhere")  # the user's, which is not the demo's
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+def whole_demo(folder, *options):
+    """The demo as a user runs it, in a folder of their own."""
+    command = [sys.executable, str(ROOT / "tools" / "demo.py"), *options]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = dict(os.environ, DETECTRON2_DATASETS="/nowhere", PYTHONPATH=path)  # the user's data, not the demo's
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
-def rows_of(work):
-    lines = (work / "table.md").read_text().splitlines()[2:]
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+def rows_of(out):
+    """{(classifier, reduction): its cells} of detection, and of segmentation."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    scores = [row for row in lines if len(row) > 3 and row[1] in ("stock", "FFC") and row[3] == "1"]
+    return [{(row[1], row[2]): row for row in scores if name in row[0]} for name in ("faster_rcnn", "pspnet")]
 
 
-def test_demo_ends_with_table_and_pictures_and_keeps_what_is_done(tmp_path):
+ROWS = {("stock", "-"), ("FFC", "vote"), ("FFC", "mean")}
+
+
+def test_demo_ends_with_table_pictures_and_report_and_keeps_what_is_done(tmp_path):
     few = ["--detection-iterations", "3", "--segmentation-iterations", "3"]
-    out = demo(tmp_path, *few)
-    rows = rows_of(tmp_path)
-    assert [tuple(row[1:3]) for row in rows] == [("stock", "-"), ("FFC", "vote"), ("FFC", "mean")] * 2
-    parameters = [int(row[6].replace(",", "")) for row in rows]
-    assert parameters[1] - parameters[0] == 2 * 256 * 3 and parameters[4] - parameters[3] == 2 * 64 * 3
-    for name in ("detection.png", "segmentation.png"):
-        assert name in out
-        with Image.open(tmp_path / name) as picture:
-            assert min(picture.size) > 500
-    page = (tmp_path / "report.html").read_text()
-    assert f"report: {os.path.relpath(tmp_path / 'report.html', ROOT)}" in out
+    out = whole_demo(tmp_path, *few)
+    assert [set(rows) for rows in rows_of(out)] == [ROWS, ROWS], out
+    work = tmp_path / "work_dirs/demo"
+    for kind in ("detection", "segmentation"):
+        folder = Path("work_dirs/demo") / f"pictures_{kind}"
+        pictures = [path for path in (tmp_path / folder).iterdir() if path.suffix in (".jpg", ".png")]
+        assert str(folder) in out and len(pictures) == 4
+        for path in pictures:
+            with Image.open(path) as picture:
+                assert min(picture.size) > 100
+    page = (work / "report.html").read_text()
+    assert "report: work_dirs/demo/report.html" in out
     assert page.count("<section") == 2 and page.count('class="plots"') == 2 and "Not analysed yet" not in page
     assert out.strip().splitlines()[-1].startswith("One seed of a short run")
-    assert demo(tmp_path, *few).count("done already") == 12
+    assert whole_demo(tmp_path, *few).count("done already") == 14
 
 
 @pytest.mark.slow
 def test_the_whole_demo_scores_above_chance_in_twelve_minutes(tmp_path):
     begin = time.time()
-    demo(tmp_path)
+    detection, segmentation = rows_of(whole_demo(tmp_path))
     assert time.time() - begin < 12 * 60
-    rows = rows_of(tmp_path)
-    assert all(float(row[4]) > 30 for row in rows[1:3])  # AP50 of FFC
-    assert all(float(row[5]) > 40 for row in rows[4:6])  # mIoU of FFC
-    assert json.loads((tmp_path / "faster_rcnn_ffc/eval_vote/results.json").read_text())["bbox"]["AP50"] > 30
+    for reduction in ("vote", "mean"):
+        assert float(detection["FFC", reduction][4]) > 30  # AP50
+        assert float(segmentation["FFC", reduction][4]) > 40  # mIoU
+    results = json.loads((tmp_path / "work_dirs/demo/faster_rcnn_ffc/eval_vote/results.json").read_text())
+    assert results["bbox"]["AP50"] > 30

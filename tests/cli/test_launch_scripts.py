@@ -126,9 +126,9 @@ def test_the_exit_code_of_torchrun_is_that_of_the_process_that_ended_first(tmp_p
     monkeypatch.setitem(sys.modules, "torch.distributed.run", types.ModuleType("torch.distributed.run"))
     exec(FAKE_TORCHRUN, sys.modules["torch.distributed.run"].__dict__)
     monkeypatch.setenv("FFC_EXIT_CODES", "")
-    monkeypatch.delitem(sys.modules, "ffc_dense.cli.torchrun", raising=False)
-    run = importlib.import_module("ffc_dense.cli.torchrun").run
-    monkeypatch.delitem(sys.modules, "ffc_dense.cli.torchrun")
+    monkeypatch.delitem(sys.modules, "ffc_dense.reliability.torchrun", raising=False)
+    run = importlib.import_module("ffc_dense.reliability.torchrun").run
+    monkeypatch.delitem(sys.modules, "ffc_dense.reliability.torchrun")
     found = 0
     try:
         run(ends)

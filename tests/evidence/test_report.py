@@ -20,6 +20,7 @@ from evidence.comparisons import Difference, holm, reached, series
 from evidence.plan import HEADS, SCHEDULES, Run
 from evidence.record import Result
 from ffc_dense.errors import UserError
+from ffc_dense.reliability.jobs import start_over_if_changed
 
 LONGEST, MIDDLE = SCHEDULES["detection"][-1], SCHEDULES["detection"][-2]
 
@@ -160,34 +161,36 @@ def test_a_record_is_not_replaced_by_one_with_fewer_runs(tmp_path):
 
 def test_a_run_with_other_settings_starts_over_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):
     run = RESULTS[0].run
-    folders.start_over_if_changed(tmp_path, run)
+    start_over_if_changed(folders.folder(tmp_path, run), run.key)
     file = folders.folder(tmp_path, run) / "scores.json"
     folders.write_json(file, {"key": run.key})
-    folders.start_over_if_changed(tmp_path, run)
+    start_over_if_changed(folders.folder(tmp_path, run), run.key)
     assert folders.scores(tmp_path, run) == {"key": run.key}
     monkeypatch.setitem(plan.PROTOCOL, "detection", plan.PROTOCOL["detection"] + 1)
     assert folders.scores(tmp_path, run) is None
-    folders.start_over_if_changed(tmp_path, run)
+    start_over_if_changed(folders.folder(tmp_path, run), run.key)
     assert not file.exists()
 
 
-def test_selectors_wait_for_their_run_and_a_failed_run_takes_them_along(tmp_path, monkeypatch, capsys):
+def test_selectors_wait_for_their_run_and_a_failed_run_takes_them_along(tmp_path, capsys):
     """The jobs are real processes: one run writes its scores and the other fails; selectors need the scores."""
     good, bad = (Run("detection", "ffc", LONGEST, seed) for seed in (1, 2))
-    jobs = [command_line.Job(run, module) for run in (good, bad) for module in ("train", "evidence.select_outputs")]
+    jobs = command_line.unfinished(tmp_path, [good, bad])
+    assert [job.needs for job in jobs] == [None, None, jobs[0], jobs[1]] and jobs[0].folder == jobs[2].folder
     scores = folders.folder(tmp_path, good) / "scores.json"
     written = json.dumps({"key": good.key})
-    codes = {
-        jobs[0]: f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(scores)!r}).write_text({written!r})",
-        jobs[1]: f"import pathlib; pathlib.Path({str(scores)!r}).rename({str(tmp_path / 'seen')!r})",
-        jobs[2]: "raise SystemExit(3)",
-        jobs[3]: "raise SystemExit('must not start')",
-    }
-    scores.parent.mkdir(parents=True)
-    monkeypatch.setattr(command_line, "start", lambda work, job: subprocess.Popen([sys.executable, "-c", codes[job]]))
+    codes = [
+        f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(scores)!r}).write_text({written!r})",
+        "raise SystemExit(3)",
+        f"import pathlib; pathlib.Path({str(scores)!r}).rename({str(tmp_path / 'seen')!r})",
+        "raise SystemExit('must not start')",
+    ]
+    for job, code in zip(jobs, codes, strict=True):
+        job.command = [sys.executable, "-c", code]
     with pytest.raises(UserError, match=rf"1 jobs failed: {bad.name}$"):
-        command_line.do(tmp_path, list(jobs))
+        command_line.do(jobs)
     assert (tmp_path / "seen").exists() and "failed with exit code 3" in capsys.readouterr().out
+    assert "must not start" not in jobs[3].log.read_text()
 
 
 def test_a_tie_with_the_base_is_shown_as_zero():

@@ -14,7 +14,7 @@ TOOLS = ROOT / "tools"
 
 def tool(name: str) -> ModuleType:
     """The module whose ``command`` tools/NAME.py runs."""
-    module = re.search(r"^from (\S+) import command$", (TOOLS / f"{name}.py").read_text(), re.MULTILINE)
+    module = re.search(r'^    run\("(\S+)"\)$', (TOOLS / f"{name}.py").read_text(), re.MULTILINE)
     return importlib.import_module(module[1])
 
 

@@ -208,7 +208,7 @@ def test_detectron2_has_the_key(tmp_path):
     expected = F.linear(normalised(feature, layer.input_norm, -1), layer.weight, layer.bias)
     torch.testing.assert_close(logits, expected)
     torch.save({"model": model.state_dict()}, tmp_path / "normalised.pth")
-    with pytest.raises(RuntimeError, match=r"the model has no place for: .*input_norm\.bias"):
+    with pytest.raises(RuntimeError, match=r"input_norm\.bias has no place in the model"):
         EvalCheckpointer(small_model("StandardROIHeads")).load(str(tmp_path / "normalised.pth"))
 
 

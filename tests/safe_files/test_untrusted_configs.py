@@ -21,7 +21,7 @@ from mmengine.registry import registry
 from repository import ROOT
 from tools_in_process import tool
 
-from ffc_dense.openmmlab.inputs import data_configs, safe_loading
+from ffc_dense.openmmlab.inputs import data_configs, safe_loading, safe_readers
 from ffc_dense.openmmlab.inputs.data_configs import check_config_files, check_values
 from ffc_dense.safe_files import UnsafeFileError
 
@@ -202,7 +202,7 @@ def test_weights_only_passes_over_no_absent_config(tmp_path, name):
 
 @pytest.mark.parametrize("run", [mmseg_train, mmseg_test, eval_cityscapes])
 def test_no_tool_of_mmseg_runs_a_python_config_under_weights_only(tmp_path, canary, run, capsys, monkeypatch):
-    monkeypatch.setattr(safe_loading, "_pickles_forbidden", False)
+    monkeypatch.setattr(safe_readers, "_pickles_forbidden", False)
     (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(canary)!r})\n")
     with pytest.raises((SystemExit, UnsafeFileError)) as ended:
         run(tmp_path / "evil.py", "--weights-only")
@@ -251,8 +251,8 @@ def test_weights_only_limits_the_loader_to_safetensors_and_the_run_s_own_checkpo
     import torch
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    monkeypatch.setattr(safe_loading, "_pickles_forbidden", False)
-    monkeypatch.setattr(safe_loading, "_own_folder", None)
+    monkeypatch.setattr(safe_readers, "_pickles_forbidden", False)
+    monkeypatch.setattr(safe_readers, "_own_folder", None)
     own, other = tmp_path / "run" / "iter_1.pth", tmp_path / "iter_1.pth"
     own.parent.mkdir()
     for path in (own, other):

@@ -14,8 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "helpers"))
 
-from detectron2.engine import defaults
-from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
 from tiny_training import make_dataset, tiny_cfg, train
 
@@ -46,7 +44,6 @@ class Trainer(ReliableTrainer):
 
 
 def main() -> None:
-    defaults.create_ddp_model = lambda model, **options: create_ddp_model(model, **options | {"device_ids": None})
     name = make_dataset(OUT / f"data{comm.get_rank()}")
     with reporting("faults_on_one_rank.py"):
         for Trainer.fault in FAULTS:

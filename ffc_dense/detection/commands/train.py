@@ -21,7 +21,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import default_argument_parser, default_setup, defaults
+from detectron2.engine import default_argument_parser, default_setup
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
@@ -40,12 +40,6 @@ from ffc_dense.safe_files import add_weights_only_argument, require_safetensors
 
 
 class Trainer(ReliableTrainer):
-    def __init__(self, cfg: CfgNode):
-        if cfg.MODEL.DEVICE == "cpu":
-            # DistributedDataParallel refuses device_ids for a model on the CPU; DefaultTrainer always passes them.
-            defaults.create_ddp_model = partial(defaults.create_ddp_model, device_ids=None)
-        super().__init__(cfg)
-
     def build_hooks(self) -> list:
         period = self.cfg.MODEL.ROI_BOX_HEAD.FFC.SCALARS_PERIOD
         return [*super().build_hooks(), OutputScalarsHook(self.model, period)]

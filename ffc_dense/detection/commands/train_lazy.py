@@ -17,7 +17,6 @@ from functools import partial
 
 from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import default_argument_parser, default_setup, default_writers, hooks
-from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +27,7 @@ from ffc_dense.detection.inputs.config_checks import check_lazy_config, lazy_dat
 from ffc_dense.detection.inputs.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
+from ffc_dense.detection.installing import create_ddp_model
 from ffc_dense.detection.training.atomic_checkpoint import AtomicCheckpointer, KeepNewest
 from ffc_dense.detection.training.data_stream import ContinueDataStream
 from ffc_dense.detection.training.finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
@@ -128,9 +128,7 @@ def train(cfg: DictConfig, resume: bool) -> None:
     cfg.optimizer.params.model = model
     optimizer = build(cfg, "optimizer")
     loader = build(cfg, "dataloader.train")
-    # DistributedDataParallel refuses device_ids for a model on the CPU.
-    where = {"device_ids": None} if cfg.train.device == "cpu" else {}
-    model = create_ddp_model(model, **cfg.train.ddp, **where)
+    model = create_ddp_model(model, **cfg.train.ddp)
     kind = FiniteLossAMPTrainer if cfg.train.amp.enabled else FiniteLossTrainer
     trainer = kind(model, loader, optimizer, **cfg.train.get("non_finite_loss", {}))
     checkpointer = AtomicCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)

@@ -3,7 +3,7 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from ...method.layers import FFC_MODULES
+from ...reliability.fitting import refuse_misfit
 from .safe_loading import SafeLoading
 
 
@@ -14,15 +14,13 @@ class SafeCheckpointer(SafeLoading, DetectionCheckpointer):
 class EvalCheckpointer(SafeLoading, DetectionCheckpointer):
     """Identical to :class:`DetectionCheckpointer`, except that loading runs no code of the file and fills the model.
 
-    detectron2 only warns when weights are missing and then evaluates random ones. A stock checkpoint in an FFC model
-    (its filters are missing) is good to *train* from, not to evaluate.
+    detectron2 only warns when weights are missing and then evaluates random ones.
 
     Args:
         weights_key: the config key that names the checkpoint, for the message.
 
     Raises:
-        RuntimeError: no checkpoint was named, it lacks weights of the model, or it holds filters that the model lacks
-            (an FFC checkpoint meets its stock config); the message names them.
+        RuntimeError: no checkpoint was named, or it does not fit (:func:`.refuse_misfit`).
     """
 
     def __init__(self, model: nn.Module, save_dir: str = "", *, weights_key: str = "MODEL.WEIGHTS", **kwargs):
@@ -39,14 +37,11 @@ class EvalCheckpointer(SafeLoading, DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Any):
         incompatible = super()._load_model(checkpoint)
-        absent = [*incompatible.missing_keys, *(key for key, _, _ in incompatible.incorrect_shapes)]
-        homeless = [key for key in incompatible.unexpected_keys if set(key.split(".")) & set(FFC_MODULES)]
-        for keys, fault in ((absent, "it lacks"), (homeless, "the model has no place for")):
-            if keys:
-                shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
-                raise RuntimeError(
-                    f"{self._path} cannot be evaluated with this config, {fault}: {shown}. Evaluate with the config "
-                    "that it was trained with, or train from it first "
-                    f"({self._weights_key} without --eval-only)"
-                )
+        refuse_misfit(
+            self._path,
+            incompatible.missing_keys,
+            {key: (tuple(file), tuple(model)) for key, file, model in incompatible.incorrect_shapes},
+            incompatible.unexpected_keys,
+            f"{self._weights_key} without --eval-only",
+        )
         return incompatible

@@ -1,10 +1,9 @@
-"""Config and proposal files that a script reads as data: nothing in them runs."""
+"""Config files that a script reads as data: nothing in them runs."""
 
 import yaml
 from detectron2.config import CfgNode
 
 from ...safe_files import UnsafeFileError
-from . import safe_proposals  # noqa: F401  (detectron2's reader of proposal files)
 
 
 def merge_config_file(cfg: CfgNode, path: str) -> None:

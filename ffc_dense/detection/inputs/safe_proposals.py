@@ -1,14 +1,11 @@
-"""Make detectron2 read proposal files without running code that is in them. Importing this module is enough.
+"""Read proposal files without running code that is in them, in the place of the ``pickle.load`` of detectron2.
 
-From then on, in this process, the files in ``DATASETS.PROPOSAL_FILES_*`` are read as numpy arrays and plain values.
-detectron2 unpickles them. A check before its own reading would not do: a pickle can build an object and drop it, and
-then nothing of it is in what was checked.
+:func:`ffc_dense.detection.installing.install` puts it there: then the files in ``DATASETS.PROPOSAL_FILES_*`` are read
+as numpy arrays and plain values. detectron2 unpickles them. A check before its own reading would not do: a pickle can
+build an object and drop it, and then nothing of it is in what was checked.
 """
 
-import types
 from typing import Any, BinaryIO
-
-from detectron2.data import build
 
 from ...safe_files import UnsafeFileError
 from ...safe_files.pickles import unpickle
@@ -25,7 +22,3 @@ def load_proposals(file: BinaryIO, encoding: str = "latin1") -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UnsafeFileError(f"{name} holds a {type(content).__name__}, expected a dict of proposals")
     return content
-
-
-# load_proposals_into_dataset calls pickle.load, and nothing else of the module's uses pickle.
-build.pickle = types.SimpleNamespace(load=load_proposals)

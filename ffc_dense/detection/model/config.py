@@ -33,7 +33,7 @@ def add_ffc_config(cfg: CfgNode) -> None:
     solver.CHECKPOINT_MAX_TO_KEEP = solver.get("CHECKPOINT_MAX_TO_KEEP", 0)
     if "NON_FINITE_LOSS" not in solver:
         solver.NON_FINITE_LOSS = CfgNode()
-    # What a loss of NaN or infinity does: "stop" the training, or "skip" the update.
+    # What a loss of NaN or infinity does: "stop" the training, "skip" the update, or "ignore": nothing is looked at.
     solver.NON_FINITE_LOSS.ACTION = solver.NON_FINITE_LOSS.get("ACTION", "stop")
     # With "skip": so many iterations in a row are skipped; one more stops the training.
     solver.NON_FINITE_LOSS.MAX_CONSECUTIVE = solver.NON_FINITE_LOSS.get("MAX_CONSECUTIVE", 10)

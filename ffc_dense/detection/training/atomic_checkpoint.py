@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
@@ -9,6 +11,7 @@ from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils import comm
 
 from ...errors import UserError
+from ...reliability.resuming import POINTER, NothingToResume, choose_checkpoint
 from ...reliability.saving import (
     is_whole,
     refuse_non_finite,
@@ -28,13 +31,13 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
     * a checkpoint, and then ``last_checkpoint``, which names it, are replaced as a whole or not at all;
     * weights or optimizer states with NaN or infinity are not saved;
     * ``resume`` goes on from the whole checkpoint of the most iterations if the one that ``last_checkpoint`` names is
-      not whole, or if that file is missing, with a warning that names both, and removes what a killed run left half
-      written;
+      not whole, or if that file is missing, with a warning that names both (:func:`.choose_checkpoint`), and removes
+      what a killed run left half written;
     * loading runs no code of the file.
 
     Raises:
-        UserError: ``save_dir`` is an address, not a folder: only a file system can replace a file at once. Or there are
-            checkpoints to resume from, and none is whole.
+        UserError: ``save_dir`` is an address, not a folder: only a file system can replace a file at once.
+        NothingToResume: there are checkpoints to resume from, and none is whole.
         NotSaved, NonFiniteState: see :mod:`ffc_dense.reliability.saving`. The training stops; the previous
             checkpoint is untouched.
     """
@@ -56,44 +59,41 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
         self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        write_text_atomically(last_filename_basename, os.path.join(self.save_dir, "last_checkpoint"))
+        write_text_atomically(last_filename_basename, os.path.join(self.save_dir, POINTER))
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         if self.save_to_disk and os.path.isdir(self.save_dir):
             for partial in remove_partial_files(self.save_dir):
                 self.logger.warning("Removed %s, which a killed process left half written", partial)
         # One rank reads the files to see whether they are whole; all of them load the same one.
-        main = comm.is_main_process()
-        found = comm.all_gather(self._newest_whole() if resume and main else None)[0]
-        if found == "":
-            raise UserError(
-                f"--resume: no checkpoint in {self.save_dir} is whole. Remove {self.save_dir}/last_checkpoint and its "
-                ".pth files to start anew, or name weights to start from in another output folder"
-            )
+        found = comm.all_gather(self._to_resume() if resume and comm.is_main_process() else None)[0]
+        if isinstance(found, NothingToResume):
+            raise found
         return self.load(found) if found else self.load(path, checkpointables=[])
 
-    def _newest_whole(self) -> str | None:
-        """The checkpoint to resume from, which ``last_checkpoint`` names afterwards.
+    def _to_resume(self) -> str | NothingToResume | None:
+        """The checkpoint to resume from, which ``last_checkpoint`` names afterwards. None if nothing was saved yet."""
+        pointer = Path(self.save_dir, POINTER)
+        named = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
+        named = os.path.join(self.save_dir, named) if named else ""
+        try:
+            path, warning = choose_checkpoint(pointer, named, self._candidates(named), self._is_resumable)
+        except NothingToResume as error:
+            return error
+        if warning:
+            self.logger.warning(warning)
+            self.tag_last_checkpoint(os.path.basename(path))
+        return path
 
-        None if nothing was saved yet: no ``last_checkpoint`` and no checkpoint of a training. "" if there are some, by
-        ``last_checkpoint`` or by a numbered file, and none is whole.
-        """
-        pointer = self.has_checkpoint()
-        named = self.get_checkpoint_file() if pointer else ""
-        if pointer and os.path.isfile(named) and is_whole(named):
-            return named
+    def _candidates(self, named: str) -> Iterator[Path]:
+        """The other checkpoints of a training, not by the time of their change, which a copy of the folder loses."""
         files = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
         others = [path for path in files if path != named and os.path.isfile(path)]
-        fault = f"{named} is not whole or not there" if pointer else f"{self.save_dir}/last_checkpoint is not there"
-        # Not by the time of their change, which a copy of the folder does not keep.
         iterations = {path: self._iteration(path) for path in others}
-        for path in sorted(others, key=iterations.get, reverse=True):
-            if iterations[path] >= 0 and self._saved_iteration(path) >= 0:
-                self.logger.warning("%s; resuming from %s instead", fault, path)
-                self.tag_last_checkpoint(os.path.basename(path))
-                return path
-        numbered = [path for path in others if NUMBERED.search(path) and not is_whole(path)]
-        return "" if pointer or numbered else None
+        yield from (Path(path) for path in sorted(others, key=iterations.get, reverse=True) if iterations[path] >= 0)
+
+    def _is_resumable(self, path: Path) -> bool:
+        return self._saved_iteration(str(path)) >= 0
 
     def _iteration(self, path: str) -> int:
         """The iteration that a checkpoint was saved after: by its name or, without a number there, by its content."""

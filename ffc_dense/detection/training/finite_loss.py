@@ -1,8 +1,8 @@
 """Trainers that look at each loss before the weights are updated."""
 
 import logging
-import math
 from collections.abc import Mapping
+from contextlib import suppress
 
 import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
@@ -11,17 +11,15 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch import distributed as dist
 
-from ...errors import TrainingStopped, UserError
+from ...errors import UserError
+from ...reliability.non_finite import NonFiniteLoss, NonFiniteRule
+
+__all__ = ["FiniteLoss", "FiniteLossAMPTrainer", "FiniteLossTrainer", "NonFiniteLoss"]
 
 _logger = logging.getLogger(__name__)
-ACTIONS = ("stop", "skip")
 # A config's key, and that of a LazyConfig.
 ACTION_KEY = "SOLVER.NON_FINITE_LOSS.ACTION (train.non_finite_loss.action)"
 LIMIT_KEY = "SOLVER.NON_FINITE_LOSS.MAX_CONSECUTIVE (train.non_finite_loss.max_consecutive)"
-
-
-class NonFiniteLoss(TrainingStopped):
-    """A loss is NaN or infinite. The message names the iteration and, for each rank, the terms."""
 
 
 class _UpdateSkipped(Exception):
@@ -37,9 +35,8 @@ class FiniteLoss:
     ``optimizer.step``. A finite loss can have gradients that are not; GradScaler handles those of mixed precision.
 
     Args:
-        action: ``"stop"`` raises. ``"skip"`` leaves out the update, puts back the buffers (BatchNorm's statistics),
-            logs a warning, and counts: ``skipped_updates`` in the metrics.
-        max_consecutive: so many iterations in a row are skipped; one more stops the training.
+        action, max_consecutive: as in :class:`.NonFiniteRule`. ``skipped_updates`` in the metrics counts the skipped
+            ones. With ``"ignore"`` the metrics lack the losses of iterations whose sum is not finite.
 
     Raises:
         UserError: ``action`` or ``max_consecutive`` is wrong.
@@ -47,29 +44,28 @@ class FiniteLoss:
     """
 
     def __init__(self, *args, action: str = "stop", max_consecutive: int = 10, **kwargs):
-        if action not in ACTIONS:
-            raise UserError(f"{ACTION_KEY}: expected one of {', '.join(ACTIONS)}, got {action!r}")
-        if isinstance(max_consecutive, bool) or not isinstance(max_consecutive, int) or max_consecutive < 1:
-            raise UserError(f"{LIMIT_KEY}: expected a whole number from 1 on, got {max_consecutive!r}")
+        self.rule = NonFiniteRule(action, max_consecutive, ACTION_KEY, LIMIT_KEY)
         super().__init__(*args, **kwargs)
         if self.async_write_metrics:
             raise UserError("async_write_metrics: the losses are looked at before the update, not in another thread")
-        self.action, self.max_consecutive = action, max_consecutive
-        self.skipped_in_a_row = self.skipped = 0
 
     def run_step(self) -> None:
-        before = [(buffer, buffer.clone()) for buffer in self.model.buffers()] if self.action == "skip" else []
+        skips = self.rule.action == "skip"
+        before = [(buffer, buffer.clone()) for buffer in self.model.buffers()] if skips else []
         try:
             super().run_step()
-            self.skipped_in_a_row = 0
         except _UpdateSkipped:
             for buffer, value in before:
                 buffer.copy_(value)
 
-    def _write_metrics(self, loss_dict: Mapping[str, Tensor], *args, **kwargs) -> None:
+    def _write_metrics(self, loss_dict: Mapping[str, Tensor], data_time: float, prefix: str = "", iter=None) -> None:
         # detectron2 calls this between backward and optimizer.step: gradients are there, weights are still good.
-        self._check(loss_dict)
-        super()._write_metrics(loss_dict, *args, **kwargs)
+        if self.rule.action != "ignore":
+            self._check(loss_dict)
+            super()._write_metrics(loss_dict, data_time, prefix, iter)
+        elif (self.iter + 1) % self.gather_metric_period == 0:
+            with suppress(FloatingPointError):  # of detectron2, on rank 0 alone, when the sum is not finite
+                self.write_metrics(loss_dict, data_time, self.iter, prefix)
 
     def _check(self, loss_dict: Mapping[str, Tensor]) -> None:
         terms = torch.stack([term.detach().float().reshape(()) for term in loss_dict.values()])
@@ -77,28 +73,12 @@ class FiniteLoss:
         if comm.get_world_size() > 1:
             dist.all_reduce(bad, op=dist.ReduceOp.MAX)
         if not bad.item():
+            self.rule.finite()
             return
-        own = {name: value for name, value in zip(loss_dict, terms.tolist(), strict=True) if not math.isfinite(value)}
-        where = "; ".join(
-            ", ".join(f"{name} is {value}" for name, value in found.items()) + f" on rank {rank}"
-            for rank, found in enumerate(comm.all_gather(own))
-            if found
-        )
-        message = f"iteration {self.iter}: {where}. The weights were not updated"
-        if self.action == "stop":
-            raise NonFiniteLoss(
-                f"{message}; resume from the last checkpoint with a smaller learning rate or clipped gradients, or "
-                f"set {ACTION_KEY} to skip"
-            )
-        self.skipped_in_a_row += 1
-        if self.skipped_in_a_row > self.max_consecutive:
-            raise NonFiniteLoss(
-                f"{message}, number {self.skipped_in_a_row} in a row, more than {LIMIT_KEY}, {self.max_consecutive}; "
-                "resume from the last checkpoint with a smaller learning rate or clipped gradients"
-            )
-        self.skipped += 1
-        get_event_storage().put_scalar("skipped_updates", self.skipped, smoothing_hint=False)
-        _logger.warning("%s: skipped, %d in a row, %d in all", message, self.skipped_in_a_row, self.skipped)
+        losses = comm.all_gather(dict(zip(loss_dict, terms.tolist(), strict=True)))
+        warning = self.rule.not_finite(self.iter, losses)
+        get_event_storage().put_scalar("skipped_updates", self.rule.skipped, smoothing_hint=False)
+        _logger.warning(warning)
         raise _UpdateSkipped
 
 

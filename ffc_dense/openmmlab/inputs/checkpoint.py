@@ -1,11 +1,11 @@
-"""Read a segmentor's checkpoint for evaluation: nothing in the file runs, and nothing of the model stays random."""
+"""Read a model's checkpoint for evaluation: nothing in the file runs, and nothing of the model stays random."""
 
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ...method.layers import FFC_MODULES
+from ...reliability.fitting import refuse_misfit
 from ...safe_files import check_digest, split_sha256
 from .mmengine_files import read_checkpoint
 
@@ -37,22 +37,15 @@ def load_for_evaluation(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError, RuntimeError: as :func:`read_state_dict`.
-        RuntimeError: weights of the model are missing or of another shape, or the file holds filters that the model
-            lacks, as when an FFC checkpoint meets its stock config. The message names them.
+        RuntimeError: the file does not fit the model (:func:`.refuse_misfit`).
     """
     state = read_state_dict(path)
     own = model.state_dict()
-    faults = [f"{key} is missing" for key in own if key not in state]
-    faults += [
-        f"{key} is {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the model"
-        for key, value in own.items() if key in state and state[key].shape != value.shape
-    ]  # fmt: skip
-    ours = [key for key in state if set(key.split(".")) & set(FFC_MODULES)]
-    faults += [f"{key} has no place in the model" for key in ours if key not in own]
-    if faults:
-        shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise RuntimeError(
-            f"{path} cannot be evaluated with this config: {shown}. Evaluate with the config that it was trained with, "
-            "or train from it first (load_from)"
-        )
+    shapes = {
+        key: (tuple(state[key].shape), tuple(value.shape))
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    }
+    missing, unexpected = (key for key in own if key not in state), (key for key in state if key not in own)
+    refuse_misfit(str(path), missing, shapes, unexpected, "load_from")
     model.load_state_dict({key: value for key, value in state.items() if key in own})

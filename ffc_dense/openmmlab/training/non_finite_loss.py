@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_rank
+from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
@@ -13,12 +13,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ...errors import TrainingStopped
+from ...reliability.non_finite import NonFiniteLoss, NonFiniteRule
 from ...reliability.saving import non_finite
 
+__all__ = ["NonFiniteLoss", "NonFiniteLossHook"]
 
-class NonFiniteLoss(TrainingStopped):
-    """A loss is NaN or infinite. The message names the iteration, the terms, the ranks and their images."""
+KEY = "default_hooks.non_finite_loss"  # where the shipped configs have it
 
 
 @dataclass
@@ -47,33 +47,26 @@ class NonFiniteLossHook(Hook):
     checkpoint hook does not write such weights.
 
     Args:
-        action: ``"stop"`` raises. ``"skip"`` drops the gradients, puts back the buffers (BatchNorm's statistics) and
-            logs a warning. With gradient accumulation, what was accumulated before is dropped with it. ``"ignore"``
-            turns the hook off.
-        max_consecutive: so many iterations in a row are skipped; one more stops the training.
+        action, max_consecutive: as in :class:`.NonFiniteRule`. With gradient accumulation, what was accumulated before
+            a skipped iteration is dropped with it.
 
     Raises:
-        NonFiniteLoss: on all processes.
+        UserError: ``action`` or ``max_consecutive`` is wrong.
+        NonFiniteLoss: on all processes. The message names their images too.
     """
 
     priority = "VERY_HIGH"
 
     def __init__(self, action: str = "stop", max_consecutive: int = 10) -> None:
-        if action not in ("stop", "skip", "ignore"):
-            raise ValueError(f"action must be 'stop', 'skip' or 'ignore', not {action!r}")
-        if max_consecutive < 1:
-            raise ValueError(f"max_consecutive must be at least 1, not {max_consecutive}")
-        self.action = action
-        self.max_consecutive = max_consecutive
+        self.rule = NonFiniteRule(action, max_consecutive, f"{KEY}.action", f"{KEY}.max_consecutive")
         self._handles: list = []
         self._pending: list[_Losses] = []
         self._images: list[str] = []
         self._buffers: list[tuple[Tensor, Tensor]] = []
-        self._skipped_in_a_row = 0
         self._bad = False  # in this iteration
 
     def before_train(self, runner: Runner) -> None:
-        if self.action == "ignore":
+        if self.rule.action == "ignore":
             return
         self._runner = runner
         self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -82,7 +75,7 @@ class NonFiniteLossHook(Hook):
         self._optimizers = [each.optimizer for each in wrappers]
         self._handles = [self._model.register_forward_hook(self._after_forward, with_kwargs=True)]
         self._handles += [optimizer.register_step_pre_hook(self._before_step) for optimizer in self._optimizers]
-        self._skipped_in_a_row = 0
+        self.rule.finite()
 
     def after_train(self, runner: Runner) -> None:
         for handle in self._handles:
@@ -93,13 +86,13 @@ class NonFiniteLossHook(Hook):
         self._pending, self._bad = [], False
         samples = data_batch.get("data_samples") or [] if isinstance(data_batch, dict) else []
         self._images = [str(path) for sample in samples if (path := getattr(sample, "img_path", None))]
-        if self.action == "skip":
+        if self.rule.action == "skip":
             self._buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         self._settle()  # no step in this iteration: gradient accumulation, or GradScaler skipped it
         if not self._bad:
-            self._skipped_in_a_row = 0
+            self.rule.finite()
 
     def _after_forward(self, model: nn.Module, args: tuple, kwargs: dict, output) -> None:
         if kwargs.get("mode") != "loss" or not isinstance(output, dict):
@@ -126,44 +119,29 @@ class NonFiniteLossHook(Hook):
         if not bad:
             return
         self._bad = True
-        message = f"iteration {self._runner.iter + 1}: {self._who(bad)}. The weights were not updated"
-        self._skipped_in_a_row += 1
-        if self.action == "stop":
-            raise NonFiniteLoss(
-                f"{message}. {self._weights()}Look at these images and their labels, lower the learning rate, clip the "
-                "gradients (optim_wrapper.clip_grad), or set default_hooks.non_finite_loss.action=skip"
-            )
-        if self._skipped_in_a_row > self.max_consecutive:
-            raise NonFiniteLoss(
-                f"{message}. It is number {self._skipped_in_a_row} in a row, and max_consecutive="
-                f"{self.max_consecutive}. {self._weights()}Resume from the last checkpoint with a lower learning rate"
-            )
+        losses, images = zip(*all_gather_object(self._own(bad)), strict=True)
+        checkpoint = self._runner.message_hub.runtime_info.get("last_ckpt")
+        checkpoint = checkpoint if checkpoint and Path(checkpoint).exists() else None
+        warning = self.rule.not_finite(
+            self._runner.iter + 1, losses, images, state=self._weights(), checkpoint=checkpoint
+        )
         # A step without gradients changes nothing, neither weights nor momentum.
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
         for buffer, before in self._buffers:
             buffer.copy_(before)
-        self._runner.logger.warning(f"{message}: skipped, {self._skipped_in_a_row} in a row")
+        self._runner.logger.warning(warning)
 
-    def _who(self, bad: list[_Losses]) -> str:
-        """The terms of all processes that are not finite. All processes call it."""
-        own = {name: float(value) for losses in bad for name, value in losses.terms.items() if not math.isfinite(value)}
-        found = []
-        for rank, terms, images in all_gather_object((get_rank(), own, self._images)):
-            if terms:
-                named = ", ".join(f"{name} is {value}" for name, value in terms.items())
-                found.append(f"{named} on rank {rank} (images: {', '.join(images) or 'unknown'})")
-        return "; ".join(found)
+    def _own(self, bad: list[_Losses]) -> tuple[dict[str, float], str]:
+        """This process's terms and images. A term that is not finite in one of several passes counts."""
+        terms: dict[str, float] = {}
+        for each in bad:
+            terms |= {name: float(value) for name, value in each.terms.items() if math.isfinite(terms.get(name, 0.0))}
+        return terms, f"images: {', '.join(self._images) or 'unknown'}"
 
     def _weights(self) -> str:
         names = non_finite(dict(self._model.named_parameters()))
-        saved = self._runner.message_hub.runtime_info.get("last_ckpt")
-        checkpoint = (
-            f"The last checkpoint is {saved}. " if saved and Path(saved).exists() else "There is no checkpoint. "
-        )
-        if names:
-            return f"{len(names)} weights held NaN or infinity before it already ({names[0]}). {checkpoint}"
-        return checkpoint
+        return f"{len(names)} weights held NaN or infinity before it already ({names[0]})." if names else ""
 
 
 def _mean(value: Tensor | list[Tensor]) -> Tensor:

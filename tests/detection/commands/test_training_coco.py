@@ -106,7 +106,7 @@ def test_the_lazy_runner_refuses_to_evaluate_without_the_filters(tmp_path):
     assert FILTER in weights
     torch.save({"model": {k: v for k, v in weights.items() if ".filters." not in k}}, tmp_path / "stock.pth")
     cfg.train.init_checkpoint = str(tmp_path / "stock.pth")
-    with pytest.raises(UserError, match=rf"cannot be evaluated with this config, it lacks: {FILTER}"):
+    with pytest.raises(UserError, match=rf"cannot be evaluated with this config: {FILTER}"):
         tool.evaluate(cfg, resume=False)
 
 

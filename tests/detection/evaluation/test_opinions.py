@@ -137,7 +137,7 @@ def test_checkpoints_of_different_configs_are_one_ensemble(folder):
         (["--ensemble", "ffc.pth", "--ensemble-configs", STOCK, FFC], "2 configs for 1 --ensemble checkpoints"),
         (["--ensemble", "ffc.pth", "--ensemble-configs", "lazy.py"], "--ensemble-configs: expected a .yaml file"),
         (["--ensemble", "ffc.pth", "--reduce", "out1"], "an ensemble has the reductions vote, mean, got out1"),
-        (["--ensemble", "stock.pth"], "it lacks: roi_heads.box_predictor.cls_score.filters.0"),
+        (["--ensemble", "stock.pth"], "with this config: roi_heads.box_predictor.cls_score.filters.0"),
     ],
 )
 def test_ensembles_that_cannot_be_evaluated_are_refused(folder, monkeypatch, arguments, message):

@@ -110,6 +110,14 @@ def test_a_skipped_loss_changes_nothing_and_the_training_goes_on(cfg, caplog):
     assert trainer.iter == 8 and trainer.storage.latest()["skipped_updates"][0] == 2
 
 
+def test_an_ignored_loss_is_trained_on_and_the_checkpoint_is_refused(cfg, tmp_path):
+    """detectron2 itself ends before the update, with a FloatingPointError on rank 0 alone."""
+    kind = trainer_with(losses=broken_at(5))
+    with pytest.raises(NonFiniteState, match=r"model_0000005\.pth was not written"):
+        train(cfg("SOLVER.NON_FINITE_LOSS.ACTION", "ignore"), kind=kind)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
+
+
 def test_too_many_skips_in_a_row_stop_the_training(cfg):
     limit = ["SOLVER.NON_FINITE_LOSS.ACTION", "skip", "SOLVER.NON_FINITE_LOSS.MAX_CONSECUTIVE", 2]
     train(cfg(*limit), kind=trainer_with(losses=broken_at(1, 2, 4, 5)))
@@ -139,8 +147,8 @@ def test_a_lazy_config_says_what_a_loss_that_is_not_finite_does(dataset, tmp_pat
         trained("skip", non_finite_loss={"action": "skip"})
     assert "iteration 2: loss_cls is nan on rank 0" in caplog.text and "skipped, 1 in a row, 1 in all" in caplog.text
     assert is_whole(tmp_path / "skip" / "model_final.pth")
-    with pytest.raises(UserError, match=r"train\.non_finite_loss\.action\): expected one of stop, skip, got 'ignore'"):
-        trained("ignore", non_finite_loss={"action": "ignore"})
+    with pytest.raises(UserError, match=r"non_finite_loss\.action\): expected one of stop, skip, ignore, got 'abort'"):
+        trained("abort", non_finite_loss={"action": "abort"})
 
 
 def test_weights_that_are_not_finite_are_not_saved(cfg, tmp_path):

@@ -22,6 +22,7 @@ from ffc_dense.detection.training.atomic_checkpoint import AtomicCheckpointer
 from ffc_dense.detection.training.data_stream import ContinuedSampler
 from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.errors import UserError
+from ffc_dense.reliability.resuming import NothingToResume
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,8 @@ def test_resume_falls_back_to_the_newest_whole_checkpoint(uninterrupted, dataset
     with caplog.at_level(logging.WARNING):
         trainer.resume_or_load(resume=True)
     assert trainer.start_iter == 4
-    assert f"{broken} is not whole or not there; resuming from {tmp_path / 'model_0000003.pth'} instead" in caplog.text
+    state = "missing" if fault == "missing" else "damaged"
+    assert f"names {broken}, which is {state}: going on from {tmp_path / 'model_0000003.pth'}, " in caplog.text
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
     assert not list(tmp_path.glob("*.partial"))
 
@@ -155,7 +157,7 @@ def test_resume_without_last_checkpoint_goes_on_and_passes_over_what_cannot_be_r
     with caplog.at_level(logging.WARNING):
         trainer.resume_or_load(resume=True)
     assert trainer.start_iter == 4
-    assert f"last_checkpoint is not there; resuming from {tmp_path / 'model_0000003.pth'} instead" in caplog.text
+    assert f"last_checkpoint is missing: going on from {tmp_path / 'model_0000003.pth'}, " in caplog.text
     assert f"Not resuming from {tmp_path / 'other.pth'}: " in caplog.text
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
 
@@ -178,7 +180,7 @@ def test_the_whole_checkpoint_of_the_most_iterations_is_the_newest_whatever_the_
         if name == damaged:
             (tmp_path / f"{name}.pth").write_bytes(source.read_bytes()[:-1] if source.is_file() else b"PK")
         os.utime(tmp_path / f"{name}.pth", (2000 - age, 2000 - age))  # the first is the youngest
-    found = AtomicCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))._newest_whole()
+    found = AtomicCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))._to_resume()
     assert found == str(tmp_path / f"{expected}.pth")
     assert (tmp_path / "last_checkpoint").read_text() == f"{expected}.pth"
 
@@ -196,7 +198,7 @@ def test_resume_refuses_to_start_anew_when_no_checkpoint_is_whole(pointer, datas
     if pointer:
         (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
     trainer = ReliableTrainer(tiny_cfg(tmp_path, "DATASETS.TRAIN", [dataset]))
-    with pytest.raises(UserError, match=r"no checkpoint in .* is whole") as caught:
+    with pytest.raises(NothingToResume, match=r"no other checkpoint in .* is whole") as caught:
         trainer.resume_or_load(resume=True)
     assert caught.value.exit_code == 2  # wrong input, as in segmentation
 
@@ -213,7 +215,7 @@ def test_the_newest_checkpoints_are_kept_those_from_before_a_resume_too(uninterr
 def test_keys_of_checkpoints_and_losses_are_checked(dataset, tmp_path):
     for key, value in (
         ("CHECKPOINT_MAX_TO_KEEP", -1),
-        ("NON_FINITE_LOSS.ACTION", "ignore"),
+        ("NON_FINITE_LOSS.ACTION", "abort"),
         ("NON_FINITE_LOSS.MAX_CONSECUTIVE", 0),
     ):
         cfg = tiny_cfg(tmp_path, f"SOLVER.{key}", value, "DATASETS.TRAIN", [dataset])

@@ -4,7 +4,8 @@
 
 Only processes that run in ``ffc_dense.errors.reporting.recording_exit_code``, as tools/mmseg_tool.py does, can tell
 theirs: 2 for wrong input, 3 for a training that stopped by itself, 143 for one that SIGTERM ended after a checkpoint.
-Otherwise, as after SIGKILL, the exit code is torchrun's.
+Otherwise, as after SIGKILL, the exit code is torchrun's. It stands here, not beside the commands that it starts: it is
+about how a job ends, and a launcher that imported a framework would hold its memory while the job runs.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from torch.distributed.run import main
 
-from ffc_dense.errors.reporting import EXIT_CODES
+from ..errors.reporting import EXIT_CODES
 
 
 def run(argv: list[str]) -> None:

@@ -1,0 +1,22 @@
+"""What this package replaces in mmengine, in one place."""
+
+from mmengine.fileio.handlers import register_handler
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from .inputs import safe_readers
+
+OURS = ("", "http://", "https://", "open-mmlab://", "openmmlab://", "torchvision://", "modelzoo://")
+
+
+def install() -> None:
+    """Make mmengine read files without running what is in them, in this process and from now on. Again: no change.
+
+    Replaced are the loaders of ``CheckpointLoader``, for paths and addresses, and the handlers of ``.yaml``, ``.yml``,
+    ``.pickle`` and ``.pkl`` files of ``mmengine.load``; see :mod:`.inputs.safe_loading`.
+    """
+    others = [prefix for prefix, loader in CheckpointLoader._schemes.items()
+              if prefix not in OURS and loader.__module__ == CheckpointLoader.__module__]  # fmt: skip
+    CheckpointLoader.register_scheme(others, safe_readers.refuse_scheme, force=True)
+    CheckpointLoader.register_scheme(OURS, safe_readers.load_from_checked_file, force=True)
+    register_handler(["yaml", "yml"])(safe_readers.SafeYamlHandler)
+    register_handler(["pickle", "pkl"])(safe_readers.SafePickleHandler)

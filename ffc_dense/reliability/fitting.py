@@ -1,0 +1,40 @@
+"""Whether a checkpoint fits a model well enough to be evaluated; frameworks warn, and score random weights."""
+
+from collections.abc import Iterable, Mapping
+
+from ..method.layers import FFC_MODULES
+
+SHOWN = 8  # faults in the message
+
+
+def refuse_misfit(
+    path: str,
+    missing: Iterable[str],
+    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+    unexpected: Iterable[str],
+    train_from_it: str,
+) -> None:
+    """Refuse to evaluate what is not the model that was trained.
+
+    A stock checkpoint in an FFC model (its filters are missing) is good to train from, not to evaluate. An FFC
+    checkpoint in the stock model has filters that have no place there. Further keys of a file do no harm.
+
+    Args:
+        path: the checkpoint.
+        missing: keys of the model that the file lacks; those of ``shapes`` may be among them.
+        shapes: keys with another shape: (in the file, in the model).
+        unexpected: keys of the file that the model lacks.
+        train_from_it: the key or option that trains from the file instead, for the message.
+
+    Raises:
+        RuntimeError: the checkpoint does not fit; the message names the first faults.
+    """
+    faults = [f"{key} is missing" for key in missing if key not in shapes]
+    faults += [f"{key} is {file} in the file, {model} in the model" for key, (file, model) in shapes.items()]
+    faults += [f"{key} has no place in the model" for key in unexpected if set(key.split(".")) & set(FFC_MODULES)]
+    if faults:
+        shown = "; ".join(faults[:SHOWN]) + (f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else "")
+        raise RuntimeError(
+            f"{path} cannot be evaluated with this config: {shown}. Evaluate with the config that it was trained with, "
+            f"or train from it first ({train_from_it})"
+        )
