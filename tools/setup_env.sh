@@ -44,7 +44,6 @@ step 2 "torch, evaluators: about 6 GB, minutes on a fast network"
 
 step 3 "mmseg and detectron2, by hash"
 "${pip[@]}" install -q --no-deps --require-hashes -r requirements/mmseg.txt
-"${pip[@]}" install -q --no-deps -r requirements/grad_cam.txt
 # The wheel is tagged for another Python. It brings a compiled _C for that one and a stray top-level `tools`, which
 # would shadow others: they stay behind.
 unpacked=$(mktemp -d)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.frameworks import framework_of
+from ffc_dense.inspection.plots import check_matplotlib
 from ffc_dense.pictures.files import Job, collect
 from ffc_dense.pictures.run import for_each
 from ffc_dense.pictures.writing import write_result
@@ -83,6 +84,7 @@ def label_of(target: str, names: list[str]) -> str | int | None:
 
 def main(args: Namespace) -> int:
     framework = framework_of(args.config, args.checkpoint, args.opts, args.cfg_options)
+    check_matplotlib()  # before any model is built
     jobs = collect(args.input, args.output)
     videos = [str(job.source) for job in jobs if job.video]
     if videos:

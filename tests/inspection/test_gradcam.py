@@ -1,16 +1,12 @@
 """Grad-CAM of single outputs against the formula written out, and the figure."""
 
-import importlib
 import io
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-
-pytest.importorskip("pytorch_grad_cam")
 
 from ffc_dense import FFCConv2d, FFCLinear
 from ffc_dense.inspection.gradcam.figure import Picture, draw, scaled
@@ -145,10 +141,3 @@ def test_the_figure_has_a_panel_for_the_image_and_each_output(box):
         picture = Picture(np.zeros((5, 7, 3), np.uint8), region, (0, 0, 7, 5), "t", outputs, list("abcd"), "n")
         sizes.append(Image.open(io.BytesIO(draw(picture))).size)
     assert sizes[1][0] > sizes[0][0] and abs(sizes[1][1] - sizes[0][1]) < 20
-
-
-def test_without_the_library_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
-    monkeypatch.delitem(sys.modules, "ffc_dense.inspection.gradcam.maps")
-    with pytest.raises(ImportError, match=r"pip install 'ffc_dense\[diagnosis\]'"):
-        importlib.import_module("ffc_dense.inspection.gradcam.maps")

@@ -1,4 +1,4 @@
-"""Maps by pytorch-grad-cam, one for each output.
+"""Grad-CAM maps, one for each output.
 
 Shape shorthand: M outputs, K classes (after a binary classifier's single logit: 1), A channels and (h, w) size of the
 explained feature map, (p, q) size of the classified map, 1 x 1 for a box.
@@ -15,11 +15,6 @@ from ...errors import UserError
 from ...method.layers import FFCConv2d, FFCLinear
 from ...method.voting import elect
 from ..activity import active_units
-
-try:
-    from pytorch_grad_cam import GradCAM
-except ImportError as error:
-    raise ImportError("Grad-CAM needs the package grad-cam; run: pip install 'ffc_dense[diagnosis]'") from error
 
 
 class ChoiceError(UserError, ValueError):
@@ -47,24 +42,16 @@ class OutputTarget:
         return (logit * self.weights).sum()
 
 
-class RawGradCAM(GradCAM):
-    """Identical to pytorch-grad-cam's ``GradCAM``, except that maps keep their size and scale.
+def grad_cam(head: "Head", feature: Tensor, target: OutputTarget) -> np.ndarray:
+    """(1, A, h, w) -> (h, w): ReLU of the sum over channels of mean gradient times activation.
 
-    The library stretches each map to 0 ... 1, which shifts its minimum to 0 and so makes a uniform map an empty one,
-    and resizes it to the input. Here a call returns (N, h, w): ReLU of the sum over channels of mean gradient times
-    activation, eq. 1 and 2 of the Grad-CAM paper.
+    Eq. 1 and 2 of the Grad-CAM paper (Selvaraju et al., 2017). Size and scale are those of the feature map.
     """
-
-    def compute_cam_per_layer(self, input_tensor, targets, eigen_smooth):
-        seen = self.activations_and_grads
-        maps = []
-        for layer, activations, gradients in zip(self.target_layers, seen.activations, seen.gradients, strict=True):
-            cam = self.get_cam_image(input_tensor, layer, targets, activations.numpy(), gradients.numpy(), eigen_smooth)
-            maps.append(np.maximum(cam, 0)[:, None])
-        return maps
-
-    def aggregate_multi_layers(self, cam_per_target_layer):
-        return np.concatenate(cam_per_target_layer, axis=1).mean(axis=1)
+    feature = feature.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(target(head(feature)[0]), feature)
+    weights = gradient.mean((2, 3), keepdim=True)
+    return (weights * feature.detach()).sum(1)[0].relu().cpu().numpy()
 
 
 class Head(nn.Module):
@@ -83,7 +70,6 @@ class Head(nn.Module):
         super().__init__()
         self.classifier, self.kept = classifier, kept
         self.rest: Callable[[Tensor], Tensor] = lambda feature: feature
-        self.explained = nn.Identity()  # the library reads activations and gradients at a module
 
     def forward(self, feature: Tensor) -> Tensor:
         """(1, A, h, w) -> (1, M, K, p, q)."""
@@ -92,7 +78,7 @@ class Head(nn.Module):
 
     def classified(self, feature: Tensor) -> Tensor:
         """The input of the classifier, (1, C, p, q)."""
-        found = self.rest(self.explained(feature))
+        found = self.rest(feature)
         return found[:, :, None, None] if found.dim() == 2 else found
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -155,12 +141,12 @@ def explain(
         logits = head.outputs(x)[:, 0, : head.kept]  # (M, K, p, q)
         units = (head.units(x) * weights).sum((1, 2))
     found = []
-    with RawGradCAM(head, [head.explained]) as cam:
-        for output in outputs:
-            own, confidence = _decision(logits[output - 1], weights)
-            chosen = own if target is None else target
-            (map_,) = cam(feature.detach().clone().requires_grad_(), [OutputTarget(output - 1, chosen, weights)])
-            found.append(Explained(output, own, confidence, chosen, float(units[output - 1]), x.shape[1], map_))
+    head.eval()
+    for output in outputs:
+        own, confidence = _decision(logits[output - 1], weights)
+        chosen = own if target is None else target
+        map_ = grad_cam(head, feature, OutputTarget(output - 1, chosen, weights))
+        found.append(Explained(output, own, confidence, chosen, float(units[output - 1]), x.shape[1], map_))
     return found
 
 

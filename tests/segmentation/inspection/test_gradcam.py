@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 
 pytest.importorskip("mmseg")
-pytest.importorskip("pytorch_grad_cam")
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
