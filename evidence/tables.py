@@ -1,5 +1,7 @@
 """The tables of docs/EVIDENCE.md, in Markdown, from the record alone."""
 
+from ffc_dense.text import table
+
 from .comparisons import LEVEL, MINIMUM, Difference, Series, column, reached, series, summary
 from .plan import ABLATIONS, BEYOND, CANDIDATES, CONTROLS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
 from .record import METRIC, TITLES, Result, of_repeat
@@ -36,7 +38,7 @@ def summary_table(results: list[Result]) -> str:
         cells = [Difference.of(*pair).text(True) for pair in pairs]
         lines.append([f"{TITLES[task]}, {METRIC[task]}", seeds, *cells])
     header = ["", "seeds", "FFC - stock", "one LayerNorm - stock", "FFC - one LayerNorm"]
-    return _markdown(header, lines)
+    return table(header, lines)
 
 
 def main_table(results: list[Result], task: str) -> str:
@@ -78,8 +80,8 @@ def schedules_table(results: list[Result], task: str) -> str:
     texts = [column(differences, [True] * len(rows)) for differences in (from_stock, from_norm)]
     lines = [[title, str(len(values)), summary(values), *each]
              for (title, values), *each in zip(rows, *texts, strict=True)]  # fmt: skip
-    table = _markdown(["head", "n", METRIC[task], "- stock, as long", "- LayerNorm, as long"], lines)
-    return _with_note(table, sum(_compares(each) for each in from_stock + from_norm))
+    found = table(["head", "n", METRIC[task], "- stock, as long", "- LayerNorm, as long"], lines)
+    return _with_note(found, sum(_compares(each) for each in from_stock + from_norm))
 
 
 def ablations_table(results: list[Result], task: str) -> str:
@@ -112,7 +114,7 @@ def speed_table(results: list[Result], task: str) -> str:
             cells.append((f"{sum(known) / len(known):.0f}" if known else "-") + never)
         lines.append([HEADS[head].title, str(len(curves[head])), *cells])
     shares = [f"{share * end:.0f} {METRIC[task]}" for share in (0.5, 0.75, 0.9)]
-    return _markdown(["head", "n", *(f"iterations to {share}" for share in shares)], lines)
+    return table(["head", "n", *(f"iterations to {share}" for share in shares)], lines)
 
 
 def repeats_table(results: list[Result]) -> str:
@@ -126,7 +128,7 @@ def repeats_table(results: list[Result]) -> str:
             lines.append([f"{TITLES[task]}, {METRIC[task]}", str(len(again)), summary(first), summary(again),
                           Difference(moved).text(True), sd])  # fmt: skip
     header = ["FFC, vote", "n", "first", "again", "again - first", "deviation of the difference"]
-    return _markdown(header, lines) if lines else "no run was made again"
+    return table(header, lines) if lines else "no run was made again"
 
 
 def _own(results: list[Result], task: str, head: str, iterations: int) -> Series:
@@ -150,7 +152,7 @@ def _table(metric: str, rows: list[Row], bases: dict[str, str]) -> str:
         for (title, _), each, part in zip(rows, differences, takes_part, strict=True):
             if part and _compares(each):
                 compared.add(frozenset((title, own)))
-    return _with_note(_markdown(["head", "n", metric, *bases], lines), len(compared))
+    return _with_note(table(["head", "n", metric, *bases], lines), len(compared))
 
 
 def _compares(difference: Difference) -> bool:
@@ -159,8 +161,3 @@ def _compares(difference: Difference) -> bool:
 
 def _with_note(table: str, count: int) -> str:
     return f"{table}\n\n{NOTE.format(count=count, chance=count * LEVEL)}" if count else table
-
-
-def _markdown(header: list[str], lines: list[list[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ffc_dense.cli.overhead import paper_note
 from ffc_dense.paper.systems import stock_name, system_of
+from ffc_dense.text import table as markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT, OVERHEAD = ROOT / "docs" / "MODEL_ZOO.md", ROOT / "docs" / "overhead.json"
@@ -77,7 +78,7 @@ def our_score(name: str, ffc: bool, results: list[dict]) -> str:
     return ""
 
 
-def row(path: Path, counts: dict[str, dict], results: list[dict]) -> str:
+def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
     """One config: link, schedule, parameters, GFLOPs, the paper's score, ours or what it takes, command.
 
     Raises:
@@ -108,7 +109,7 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> str:
         f"{entry['iterations']:,} x {entry['images_per_iteration']}", entry["input"], f"{entry['parameters']:,}",
         f"{entry['flops'] / 1e9:.3f}", paper, ours, f"`{command}`",
     ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    return cells
 
 
 def table(section: str, counts: dict[str, dict], results: list[dict]) -> str:
@@ -116,13 +117,13 @@ def table(section: str, counts: dict[str, dict], results: list[dict]) -> str:
     head = ["config", "iterations x images", "input", "parameters", "GFLOPs", "paper", "ours", "command"]
     # A stock config directly above its FFC twin.
     chosen.sort(key=lambda path: (path.parent.name, stock_name(path.stem), path.suffix, len(path.stem)))
-    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(row(p, counts, results) for p in chosen)])
+    return markdown(head, [row(path, counts, results) for path in chosen])
 
 
 def added(pairs: list[dict]) -> str:
     """What FFC adds: pairs with the same model are one row."""
     head = ["FFC model, as in", "classifier input", "parameters added", "GFLOPs added, vote", "the same, training"]
-    lines, seen = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)], set()
+    rows, seen = [], set()
     for pair in pairs:
         stock, ffc = pair["stock"], pair["ffc"]
         if ffc["key"] in seen:
@@ -130,18 +131,18 @@ def added(pairs: list[dict]) -> str:
         seen.add(ffc["key"])
         vote, train = ffc["flops"] - stock["flops"], ffc["flops_train"] - stock["flops_train"]
         shape = " + ".join("x".join(map(str, layer["input_shape"])) for layer in ffc["classifiers"])
-        lines.append(
-            f"| {Path(ffc['config']).stem} | {shape} | {ffc['parameters'] - stock['parameters']:,} "
-            f"| {vote / 1e9:.4f} ({vote / stock['flops']:.3%}) | {train / 1e9:.4f} ({train / stock['flops']:.3%}) |"
-        )
-    return "\n".join(lines)
+        rows.append([
+            Path(ffc["config"]).stem, shape, f"{ffc['parameters'] - stock['parameters']:,}",
+            f"{vote / 1e9:.4f} ({vote / stock['flops']:.3%})", f"{train / 1e9:.4f} ({train / stock['flops']:.3%})",
+        ])  # fmt: skip
+    return markdown(head, rows)
 
 
 def speeds() -> str:
     """The published speeds that the GPU-hours are computed from."""
-    lines = ["| configs | published s/iter | of |", "|---|---|---|"]
-    lines += [f"| {pattern}* | {seconds:.3f} | {model} |" for pattern, seconds, model in DETECTRON2_SPEED]
-    return "\n".join([*lines, f"| cityscapes | {MMSEG_SPEED:.2f} | PSPNet R101, 512x1024 |"])
+    rows = [[f"{pattern}*", f"{seconds:.3f}", model] for pattern, seconds, model in DETECTRON2_SPEED]
+    rows.append(["cityscapes", f"{MMSEG_SPEED:.2f}", "PSPNet R101, 512x1024"])
+    return markdown(["configs", "published s/iter", "of"], rows)
 
 
 def fill(document: str, overhead: dict, results: list[dict]) -> str:

@@ -8,7 +8,6 @@ paths are wrong, 130: interrupted. Neither detectron2 nor mmseg need be installe
 """
 
 import argparse
-import json
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from ffc_dense.data import KINDS, Report, check_cityscapes, check_coco, make_train_ids
 from ffc_dense.data.cityscapes import cityscapes_root
 from ffc_dense.data.parallel import Progress
+from ffc_dense.text import write_json
 
 
 def natural(text: str) -> int:
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
             print(line)
         if args.json is not None:
             content = {"layout": args.layout, "path": str(args.path), "fast": args.fast, **report.as_dict()}
-            args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write_json(content, args.json)
     except (OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

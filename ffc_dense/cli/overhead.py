@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from ffc_dense import FFCLinear
+from ffc_dense import FFCLinear, text
 from ffc_dense.cli.shipped_configs import folder
 from ffc_dense.frameworks import DETECTRON2, recognise
 from ffc_dense.inspection.cost import Classifier
@@ -109,20 +109,18 @@ def paper_case() -> dict:
 
 def table(pairs: list[dict]) -> str:
     """Markdown, a row per pair. One multiply-add is one FLOP, as both counters have it."""
-    lines = [
-        "| FFC config | input | parameters, stock | parameters, FFC | added | GFLOPs, stock | GFLOPs, FFC "
-        "| added, vote | added, training pass |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["FFC config", "input", "parameters, stock", "parameters, FFC", "added", "GFLOPs, stock", "GFLOPs, FFC"]
+    head += ["added, vote", "added, training pass"]
+    rows = []
     for pair in pairs:
         stock, ffc = pair["stock"], pair["ffc"]
         added, train = ffc["flops"] - stock["flops"], ffc["flops_train"] - stock["flops_train"]
-        lines.append(
-            f"| {Path(ffc['config']).stem} | {ffc['input']} | {stock['parameters']:,} | {ffc['parameters']:,} "
-            f"| {ffc['parameters'] - stock['parameters']:,} | {stock['flops'] / 1e9:.3f} | {ffc['flops'] / 1e9:.3f} "
-            f"| {added / 1e9:.4f} ({added / stock['flops']:.2%}) | {train / 1e9:.4f} ({train / stock['flops']:.2%}) |"
-        )
-    return "\n".join(lines)
+        rows.append([
+            Path(ffc["config"]).stem, ffc["input"], f"{stock['parameters']:,}", f"{ffc['parameters']:,}",
+            f"{ffc['parameters'] - stock['parameters']:,}", f"{stock['flops'] / 1e9:.3f}", f"{ffc['flops'] / 1e9:.3f}",
+            f"{added / 1e9:.4f} ({added / stock['flops']:.2%})", f"{train / 1e9:.4f} ({train / stock['flops']:.2%})",
+        ])  # fmt: skip
+    return text.table(head, rows)
 
 
 def paper_note(case: dict) -> str:
@@ -170,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
         counted.append(pair)
         if args.json:  # after every pair: an interrupted run goes on with --reuse
             content = {"command": "python tools/overhead.py --json", "paper": paper_case(), "pairs": counted}
-            Path(args.json).write_text(json.dumps(content, indent=1) + "\n")
+            text.write_json(content, args.json)
     print(table(counted))
     if any(recognise(ffc)[0] is DETECTRON2 for _, ffc in pairs):  # the paper's case is counted by its counter
         print("\n" + paper_note(paper_case()))

@@ -10,7 +10,6 @@ A folder or an evaluation that cannot be read is listed at the end as left out; 
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from ffc_dense.paper import compare, read_runs, without_doubles
 from ffc_dense.paper.as_json import as_json
 from ffc_dense.paper.markdown import report
 from ffc_dense.paper.plot import draw
+from ffc_dense.text import write_json
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     comparisons = compare(runs)
     # Before anything is printed: a reader like `head` may end this process.
     if args.json:
-        Path(args.json).write_text(json.dumps(as_json(comparisons), indent=1) + "\n")
+        write_json(as_json(comparisons), args.json)
     if args.plot:
         reduction = args.reduce[0] if args.reduce else "vote"
         drawn = draw(comparisons, Path(args.plot), reduction)

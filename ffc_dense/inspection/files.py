@@ -1,11 +1,10 @@
 """An analysis as files: ``analysis.json``, the plots, and the label maps of the gallery."""
 
-import json
-import math
 from pathlib import Path
 
 from ..errors import CannotWrite
-from ..reliability.saving import NotSaved, write_text_atomically
+from ..reliability.saving import NotSaved
+from ..text import without_nan, write_json
 from .plots import draw_all
 
 NAME = "analysis.json"
@@ -31,7 +30,7 @@ def write(report: dict, folder: Path) -> None:
             labels = entry.pop("maps")
             entry["label_maps"] = {name: f"gallery/{number:02d}_{name}.png" for name in labels}
             maps |= {entry["label_maps"][name]: labels[name] for name in labels}
-    report = {**_without_nan(report), "pictures": []}
+    report = {**without_nan(report), "pictures": []}
     numbers = "the analysis is lost"
     try:
         _write_report(report, folder)
@@ -47,7 +46,7 @@ def write(report: dict, folder: Path) -> None:
 
 
 def _write_report(report: dict, folder: Path) -> None:
-    write_text_atomically(json.dumps(report, indent=1) + "\n", folder / NAME)
+    write_json(report, folder / NAME)
 
 
 def _write_maps(maps: dict, folder: Path) -> None:
@@ -56,11 +55,3 @@ def _write_maps(maps: dict, folder: Path) -> None:
 
         (folder / name).parent.mkdir(exist_ok=True)
         Image.fromarray(labels).save(folder / name)
-
-
-def _without_nan(node):
-    if isinstance(node, dict):
-        return {key: _without_nan(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_without_nan(value) for value in node]
-    return None if isinstance(node, float) and math.isnan(node) else node

@@ -1,5 +1,7 @@
 """An analysis as a Markdown table, a row per output as in the paper's Table 1."""
 
+from ..text import table
+
 HEAD = ("output", "feature", "active units", "mean confidence", "probability of the truth", "ECE")
 TAIL = ("won", "changed", "fixed", "broken")
 
@@ -7,7 +9,7 @@ TAIL = ("won", "changed", "fixed", "broken")
 def markdown(report: dict) -> str:
     """The table of a report of :class:`ffc_dense.inspection.analysis.Analysis`. Shares are in percent."""
     metric = report["metric"]
-    lines = [f"| {' | '.join((*HEAD, metric, *TAIL))} |", "|---" * (len(HEAD) + 1 + len(TAIL)) + "|"]
+    rows = []
     for row in report["outputs"]:
         cells = [row["name"], row["feature"] or "-", _number(row["active_units"], 1, 1)]
         cells += [_number(row[key], 2, 100) for key in ("mean_confidence", "true_probability", "ece")]
@@ -15,8 +17,8 @@ def markdown(report: dict) -> str:
         against_itself = row["name"] in ("out1", "stock")
         cells.append(_number(row["won"], 2, 100))
         cells += ["-" if against_itself else _number(row[key], 2, 100) for key in ("changed", "fixed", "broken")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return table([*HEAD, metric, *TAIL], rows)
 
 
 def _number(value: float | None, digits: int, factor: float) -> str:

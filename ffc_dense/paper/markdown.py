@@ -2,6 +2,7 @@
 
 from ..frameworks import FRAMEWORKS
 from ..runs.run import STOCK
+from ..text import table
 from .comparison import Comparison
 from .statistics import Paired, Summary, paired
 
@@ -35,13 +36,13 @@ def scores(comparisons: list[Comparison], reductions: list[str] | None = None) -
     ]
     head = ["config", "classifier", "test", "n", *metrics, *(f"{name}, paper" for name in published)]
     head += [f"{name}, FFC - stock" for name in metrics]
-    lines = [_row(head), "|" + "---|" * len(head)]
+    lines = []
     for group in comparisons:
         lines.append(_score_row(group, STOCK, STOCK, metrics, published))
         for variant in group.variants:
             for reduction in chosen(group, variant, reductions):
                 lines.append(_score_row(group, variant, reduction, metrics, published))
-    return "\n".join(lines)
+    return table(head, lines)
 
 
 def chosen(group: Comparison, variant: str, reductions: list[str] | None) -> list[str]:
@@ -49,7 +50,9 @@ def chosen(group: Comparison, variant: str, reductions: list[str] | None) -> lis
     return reductions or group.reductions(variant) or ["vote"]
 
 
-def _score_row(group: Comparison, variant: str, reduction: str, metrics: tuple[str, ...], published: list[str]) -> str:
+def _score_row(
+    group: Comparison, variant: str, reduction: str, metrics: tuple[str, ...], published: list[str]
+) -> list[str]:
     found = {metric: group.scores(variant, reduction, metric) for metric in metrics}
     n = max(map(len, found.values()))
     cells = [group.name, variant, "-" if variant == STOCK else reduction, str(n) if n else "-"]
@@ -64,7 +67,7 @@ def _score_row(group: Comparison, variant: str, reduction: str, metrics: tuple[s
         paper = group.system.ffc
     cells += [f"{paper[metric]:.1f}" if metric in paper else "" for metric in published]
     cells += [_difference(group, variant, reduction, metric) if n and variant != STOCK else "" for metric in metrics]
-    return _row(cells)
+    return cells
 
 
 def _score(values: list[float]) -> str:
@@ -105,7 +108,7 @@ def seed_table(comparisons: list[Comparison], reductions: list[str] | None = Non
                     ffc = group.by_seed(variant, reduction, metric)
                     if test := paired(stock, ffc):
                         cells = _test_cells(test, sorted(stock.keys() ^ ffc.keys()), doubts)
-                        lines.append(_row([group.name, variant, reduction, metric, *cells]))
+                        lines.append([group.name, variant, reduction, metric, *cells])
     if not lines:
         return ""
     head = [
@@ -120,7 +123,7 @@ def seed_table(comparisons: list[Comparison], reductions: list[str] | None = Non
         "Wilcoxon, p (least possible)",
         "note",
     ]
-    return "\n".join([_row(head), "|" + "---|" * len(head), *lines])
+    return table(head, lines)
 
 
 def _test_cells(test: Paired, left_out: list[int], doubts: list[str]) -> list[str]:
@@ -150,7 +153,3 @@ def state_list(comparisons: list[Comparison]) -> str:
                 if reasons:
                     lines.append(f"- {group.name}, {variant}, {seed}: {'; '.join(reasons)} ({run.folder})")
     return "\n".join(lines)
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

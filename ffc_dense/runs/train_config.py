@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..reliability.saving import write_text_atomically
 from .files import read_yaml
 
 NAME = "train_config.yaml"
@@ -47,7 +48,7 @@ def write_train_config(folder: Path, dumped: str, world_size: int, resumed: bool
     else:
         for old in found:
             old.unlink()
-    path.write_text(f"# Settings of a training with {world_size} process(es), as scaled to them.\n{dumped}")
+    write_text_atomically(f"# Settings of a training with {world_size} process(es), as scaled to them.\n{dumped}", path)
     return path
 
 

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -124,10 +123,11 @@ def test_committed_counts_are_those_of_today(committed, counted):
 
 def test_committed_counts_belong_to_the_models_of_today(committed, overhead):
     """No config changed its model, its input or its schedule since it was counted."""
-    import importlib
+
+    from ffc_dense.frameworks import recognise
 
     for config, side in committed.items():
-        module = importlib.import_module(overhead.COUNTERS[Path(config).suffix])
+        module = importlib.import_module(f"{recognise(ROOT / config)[0].adapter}.commands.overhead")
         content, size = module.resolved(str(ROOT / config))
         assert overhead.key_of(content) == side["key"], f"{config}: run tools/overhead.py --reuse"
         assert size == side["input"]
@@ -159,14 +159,14 @@ def test_scores_take_the_place_of_gpu_hours(model_zoo):
         "parameters": 41_000_000, "flops": 2e11,
     }}  # fmt: skip
     # 90,000 iterations of 0.210 s on 8 GPUs
-    assert f"needs about {90000 * 0.21 * 8 / 3600:.0f} GPU-hours" in model_zoo.row(path, counts, [])
+    assert f"needs about {90000 * 0.21 * 8 / 3600:.0f} GPU-hours" in " | ".join(model_zoo.row(path, counts, []))
     results = [{"config": "faster_rcnn_R_50_FPN_1x", "results": [
         {"variant": variant, "reduction": reduction, "metric": metric, "n": 3, "mean": mean}
         for variant, reduction, metric, mean in (
             ("stock", "stock", "AP", 37.9), ("FFC", "vote", "AP50", 58.93), ("FFC", "vote", "AP", 38.04),
             ("FFC", "mean", "AP", 10.0))
     ]}]  # fmt: skip
-    assert "| 58.9 / 38.0 (n = 3) |" in model_zoo.row(path, counts, results)
+    assert "| 58.9 / 38.0 (n = 3) |" in " | ".join(model_zoo.row(path, counts, results))
     with pytest.raises(ValueError, match="was not counted"):
         model_zoo.row(path, {}, [])
 

@@ -14,8 +14,6 @@ of the model is refused.
 The yaml twin of a LazyConfig has the same parameter names and evaluates its checkpoints.
 """
 
-import json
-import math
 import os
 import re
 import sys
@@ -28,6 +26,7 @@ from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
 
+from ffc_dense import text
 from ffc_dense.detection import (
     AllReductions,
     DetectorEnsemble,
@@ -44,6 +43,7 @@ from ffc_dense.detection.model.opinions import FFC_TWINS
 from ffc_dense.detection.training.preemption import launch
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.frameworks import DETECTRON2
 from ffc_dense.method.reductions import choose_reductions
 from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
 
@@ -98,22 +98,15 @@ def evaluate(cfg: CfgNode, model: AllReductions | DetectorEnsemble, opinions: bo
     return scores
 
 
-def without_nan(node):
-    """JSON knows no nan: None stands for the score of a size or class that the dataset does not have."""
-    if isinstance(node, dict):
-        return {key: without_nan(value) for key, value in node.items()}
-    return None if isinstance(node, float) and math.isnan(node) else node
-
-
 def table(scores: dict) -> str:
     """Markdown, a row per dataset, task and reduction."""
-    lines = [f"| dataset | task | reduction | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
-    for dataset, reductions in scores.items():
-        for name, results in reductions.items():
-            for task, values in (results or {}).items():
-                cells = [f"{values[column]:.2f}" for column in COLUMNS]
-                lines.append(f"| {dataset} | {task} | {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        [dataset, task, name, *(f"{values[column]:.2f}" for column in COLUMNS)]
+        for dataset, reductions in scores.items()
+        for name, results in reductions.items()
+        for task, values in (results or {}).items()
+    ]
+    return text.table(["dataset", "task", "reduction", *COLUMNS], rows)
 
 
 def checkpoint_and_output(args) -> tuple[str, str]:
@@ -158,15 +151,14 @@ def main(args) -> dict:
             model = load(cfg, args.reduce, args.opinions)
     scores = evaluate(cfg, model, args.opinions)
     if comm.is_main_process():
-        report = {"framework": "detectron2", "config": args.config_file, "weights": cfg.MODEL.WEIGHTS}
+        report = {"framework": DETECTRON2.name, "config": args.config_file, "weights": cfg.MODEL.WEIGHTS}
         if args.ensemble:
             report["ensemble"] = [list(pair) for pair in zip(args.configs, args.ensemble, strict=True)]
         first = cfg.DATASETS.TEST[0]
-        scores_or_none = without_nan(scores)
-        report |= {"dataset": first, "results": scores_or_none[first], "datasets": scores_or_none}
+        report |= {"dataset": first, "results": scores[first], "datasets": scores}
         # Not reductions.json, whose scores belong to one training.
         file = Path(cfg.OUTPUT_DIR, "ensemble.json" if args.ensemble else "reductions.json")
-        file.write_text(json.dumps(report, indent=1) + "\n")
+        text.write_json(report, file)
         print(table(scores))
         print(f"scores and COCO result files: {cfg.OUTPUT_DIR}")
     return scores

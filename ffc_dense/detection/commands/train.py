@@ -12,7 +12,6 @@ docs/DATASETS.md). A training survives a kill, a full disk, SIGTERM (exit code 1
 ``ReliableTrainer``.
 """
 
-import json
 import logging
 import os
 import signal
@@ -37,6 +36,7 @@ from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.runs.train_config import write_train_config
 from ffc_dense.safe_files import add_weights_only_argument, require_safetensors
+from ffc_dense.text import write_json
 
 
 class Trainer(ReliableTrainer):
@@ -102,8 +102,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
             "reduction": cfg.MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE if head.startswith("FFC") else "stock",
             "dataset": cfg.DATASETS.TEST[0] if len(cfg.DATASETS.TEST) == 1 else None,
         }
-        with open(os.path.join(cfg.OUTPUT_DIR, "results.json"), "w") as file:
-            json.dump({**results, "evaluated": evaluated}, file, indent=1)
+        write_json({**results, "evaluated": evaluated}, os.path.join(cfg.OUTPUT_DIR, "results.json"))
     return results
 
 

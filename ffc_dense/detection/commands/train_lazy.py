@@ -9,7 +9,6 @@ weights runs. A LazyConfig is a program: run none that you would not run as a sc
 since ``_target_`` calls what it names, but does not look like one: such a file is refused.
 """
 
-import json
 import logging
 import os
 import signal
@@ -37,6 +36,7 @@ from ffc_dense.detection.training.trainer import errors_without_traceback
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.reliability.random_state import kept_random_state
 from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
+from ffc_dense.text import write_json
 
 
 def check_is_program(args) -> None:
@@ -118,8 +118,7 @@ def evaluate(cfg: DictConfig, resume: bool) -> dict:
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     results = test(cfg, model)
     if comm.is_main_process():
-        with open(os.path.join(cfg.train.output_dir, "results.json"), "w") as file:
-            json.dump(results, file, indent=1)
+        write_json(results, os.path.join(cfg.train.output_dir, "results.json"))
     return results
 
 

@@ -12,7 +12,6 @@ NumPy archives and greyscale PNGs. With ``--ensemble`` several checkpoints decid
 """
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -25,8 +24,10 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ffc_dense import text
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.frameworks import MMSEG
 from ffc_dense.method.reductions import choose_reductions
 from ffc_dense.openmmlab.commands.scripts import join_on_cpu
 from ffc_dense.openmmlab.inputs import safe_loading
@@ -172,12 +173,12 @@ def check_agreement(results: dict) -> None:
 
 def table(results: dict) -> str:
     """Markdown, a row per reduction."""
-    lines = [f"| reduction | mIoU | mAcc | aAcc | mIoU by {OFFICIAL} |", "|---|---|---|---|---|"]
+    rows = []
     for reduction, scores in results.items():
         official = scores.get(OFFICIAL, {}).get("mIoU")
-        cells = [f"{scores[key]:.2f}" for key in ("mIoU", "mAcc", "aAcc")]
-        lines.append(f"| {reduction} | {' | '.join(cells)} | {'-' if official is None else f'{official:.2f}'} |")
-    return "\n".join(lines)
+        cells = [f"{scores[key]:.2f}" for key in MMSEG.metrics]
+        rows.append([reduction, *cells, "-" if official is None else f"{official:.2f}"])
+    return text.table(["reduction", *MMSEG.metrics, f"mIoU by {OFFICIAL}"], rows)
 
 
 def choose_device(args: argparse.Namespace) -> None:
@@ -212,11 +213,11 @@ def main(args: argparse.Namespace) -> None:
         return
     results = nested(metrics)
     check_agreement(results)  # before anything is written: what disagrees is no score
-    report = {"framework": "mmseg", "config": args.config, "weights": args.checkpoint, "results": results}
+    report = {"framework": MMSEG.name, "config": args.config, "weights": args.checkpoint, "results": results}
     path = Path(cfg.work_dir, "reductions.json")
     if args.ensemble:  # no score of a single training: tools/results_table.py leaves it
         report["weights"], path = [args.checkpoint, *args.ensemble], path.with_name("ensemble.json")
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    text.write_json(report, path)
     print(table(results))
     print(
         f"scores: {path}"
