@@ -7,7 +7,9 @@ Shape shorthand used in the core:
     M: outputs, 2n + 1, or n + 1 without interpolation
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +45,10 @@ class FeatureFilter(nn.ModuleList):
         check_dtype("dtype", dtype)
         super().__init__(nn.LayerNorm(num_features, eps, device=device, dtype=dtype) for _ in range(num_filters))
         self.num_features = num_features
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[nn.LayerNorm]: ...
 
     def reset_parameters(self) -> None:
         """Set every LayerNorm to weight 1 and bias 0."""

@@ -16,7 +16,7 @@ from .voting import vote
 FFC_MODULES = ("filters", "input_norm")  # what the stock layer does not have
 
 if TYPE_CHECKING:
-    _Layer = nn.Linear  # what the mixin stands before; nn.Conv2d alike
+    _Layer = nn.Module  # the mixin stands before nn.Linear or nn.Conv2d
 else:
     _Layer = object
 
@@ -30,6 +30,8 @@ class _FFCClassifier(_Layer):
 
     _stock: type[nn.Module]  # the layer that this one extends
     _feature_dim: int  # of the input, counted from the end
+    weight: Tensor
+    bias: Any
     filters: FeatureFilter
     input_norm: InputNorm | None
     interpolate: bool
@@ -174,7 +176,7 @@ class _FFCClassifier(_Layer):
         return why_not_plain(layer, cls._stock)
 
     @classmethod
-    def _from_stock(cls, layer: nn.Module, num_features: int, num_outputs: int, given: dict[str, Any]):
+    def _from_stock(cls, layer: Any, num_features: int, num_outputs: int, given: dict[str, Any]):
         """``cls`` with the very parameters of ``layer``. Draws no random number: a seeded model stays as it was."""
         options = ffc_options.resolve(given, cls.__name__)
         reason = cls.why_not(layer)

@@ -55,7 +55,7 @@ class LiteralFFC(nn.Module):
             features += [(previous + current) / 2, current]
         return torch.stack([self._classify(feature) for feature in features])
 
-    def _normalise(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    def _normalise(self, norm: nn.Module, x: Tensor) -> Tensor:
         if x.dim() == 2:
             return norm(x)
         return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -75,9 +75,8 @@ def literal_vote(outputs: Tensor) -> Tensor:
         confidence, label = logits.softmax(1).max(1)
         labels.append(label)
         confidences.append(confidence)
-    labels, confidences = torch.stack(labels), torch.stack(confidences)
-    votes = torch.stack([(labels == label).sum(0) for label in labels])
-    winner = confidences.masked_fill(votes < votes.amax(0), -1).argmax(0)
+    votes = torch.stack([(torch.stack(labels) == label).sum(0) for label in labels])
+    winner = torch.stack(confidences).masked_fill(votes < votes.amax(0), -1).argmax(0)
     return outputs.gather(0, winner[None, :, None].expand(1, *outputs.shape[1:])).squeeze(0)
 
 

@@ -13,9 +13,10 @@ def why_not_plain(layer: nn.Module, stock: type[nn.Module]) -> str:
         return f"this {name} computes something else than {stock.__name__}"
     if isinstance(layer, NonDynamicallyQuantizableLinear):
         return "nn.MultiheadAttention reads the weight of its out_proj and never calls it"
-    if is_parametrized(layer) or layer._parameters.get("weight") is None or "bias" not in layer._parameters:
+    weight = layer._parameters.get("weight")
+    if is_parametrized(layer) or weight is None or "bias" not in layer._parameters:
         return f"the {name} does not hold weight and bias as plain parameters (parametrized, pruned or quantized)"
-    if is_lazy(layer.weight):
+    if is_lazy(weight):
         return f"the {name} has no shape yet; run the model once first"
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
         return f"the {name} has hooks, which would be lost; register them on the new layer"

@@ -1,3 +1,5 @@
+from typing import cast
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -31,6 +33,7 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
             proposals, in a cascade those of the last stage, each comes from. False; may be set at any time.
     """
 
+    cls_score: FFCLinear
     proposal_index = False
 
     @configurable
@@ -91,9 +94,8 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
             return super().inference(predictions, proposals)
         boxes, probabilities = self.predict_boxes(predictions, proposals), self.predict_probs(predictions, proposals)
         image_shapes = [proposal.image_size for proposal in proposals]
-        return inference_with_opinions(
-            self, boxes, probabilities, image_shapes, predictions.opinions, self.proposal_index
-        )
+        said = cast(OpinionatedPredictions, predictions).opinions
+        return inference_with_opinions(self, boxes, probabilities, image_shapes, said, self.proposal_index)
 
     @property
     def test_reduce(self) -> str:

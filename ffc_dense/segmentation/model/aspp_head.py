@@ -40,5 +40,5 @@ class NarrowASPPHead(ASPPHead):
 
 
 @MODELS.register_module()
-class FFCNarrowASPPHead(FFCDecodeHead, NarrowASPPHead):
+class FFCNarrowASPPHead(FFCDecodeHead, NarrowASPPHead):  # type: ignore[misc]  # both name conv_seg
     """Identical to :class:`NarrowASPPHead`, except for what :class:`FFCDecodeHead` says."""

@@ -7,7 +7,7 @@ the size that the head upsamples to.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -58,7 +58,7 @@ def _collecting(variable: ContextVar) -> Iterator[list[Tensor]]:
 
 
 if TYPE_CHECKING:
-    _Head = BaseDecodeHead  # what the mixin stands before
+    from mmseg.models.decode_heads.decode_head import BaseDecodeHead as _Head  # what the mixin stands before
 else:
     _Head = object
 
@@ -88,6 +88,8 @@ class FFCDecodeHead(_Head):
     Raises:
         ValueError: an option has no such value; the message lists the valid ones.
     """
+
+    conv_seg: FFCConv2d
 
     @takes_options
     def __init__(
@@ -131,7 +133,7 @@ class FFCDecodeHead(_Head):
         LayerNorms are shielded from it. Those that a checkpoint (``Pretrained``) brings are kept.
         """
         layer = self.conv_seg
-        shielded = [module for module in (layer.filters, layer.input_norm) if module is not None]
+        shielded: list[Any] = [module for module in (layer.filters, layer.input_norm) if module is not None]
         if not self.is_init:
             layer.init_weights()
         for module in shielded:
@@ -180,7 +182,7 @@ class FFCDecodeHead(_Head):
             return super().predict_by_feat(logits, batch_img_metas)
         wanted = _agreements.get()
         if self.vote_at == "feature":
-            agreement = _agreement_of(outputs, outputs.shape[3:]) if wanted is not None else None
+            agreement = _agreement_of(outputs, tuple(outputs.shape[3:])) if wanted is not None else None
             winners = super().predict_by_feat(vote_once(outputs, agreement), batch_img_metas)
             if wanted is not None:
                 wanted.append(super().predict_by_feat(agreement, batch_img_metas))
@@ -192,9 +194,9 @@ class FFCDecodeHead(_Head):
             winners = vote_upsampled(outputs, size, self.align_corners, agreement)
         else:
             maps = super().predict_by_feat(outputs.flatten(0, 1), batch_img_metas).unflatten(0, outputs.shape[:2])
-            agreement = _agreement_of(maps, maps.shape[3:]) if wanted is not None else None
+            agreement = _agreement_of(maps, tuple(maps.shape[3:])) if wanted is not None else None
             winners = vote_once(maps, agreement)
-        if wanted is not None:
+        if wanted is not None and agreement is not None:
             wanted.append(agreement)
         return winners
 
@@ -209,6 +211,6 @@ class FFCDecodeHead(_Head):
         return layer.num_filters > 0 and layer.test_reduce == "vote" and not layer.training
 
 
-def _agreement_of(outputs: Tensor, size: tuple[int, int]) -> Tensor:
+def _agreement_of(outputs: Tensor, size: tuple[int, ...]) -> Tensor:
     """Room for the agreement of (M, N, K, ...) outputs at ``size``."""
     return outputs.new_empty(outputs.shape[1], 1, *size, dtype=torch.float32)
