@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ffc_dense import style
+
 from .layers import iteration, layers
 from .timing import interleave
 from .works import FFC, LITERAL, PLAIN
@@ -13,8 +15,8 @@ from .works import FFC, LITERAL, PLAIN
 TRAINING, TESTING = "forward + backward", "inference with vote"
 STYLE = {  # colours of Okabe and Ito; markers and dashes tell the curves apart without them
     PLAIN: dict(color="#000000", marker="^", linestyle=":"),
-    LITERAL: dict(color="#D55E00", marker="s", linestyle="--"),
-    FFC: dict(color="#0072B2", marker="o", linestyle="-"),
+    LITERAL: dict(color=style.VERMILION, marker="s", linestyle="--"),
+    FFC: dict(color=style.BLUE, marker="o", linestyle="-"),
 }
 
 
@@ -62,18 +64,15 @@ def _testing(layer, x):
 
 def plot(growth: dict, title: str, path: Path) -> None:
     """Milliseconds over what grows: a column per panel, a row per mode, both axes logarithmic but for n."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    plt = style.pyplot()
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure, axes = plt.subplots(2, len(growth), figsize=(16, 8), sharey="row", sharex="col", layout="constrained")
     for column, (panel, curves) in zip(axes.T, growth.items(), strict=True):
         for axis, mode in zip(column, (TRAINING, TESTING), strict=True):
-            for name, style in STYLE.items():
+            for name, look in STYLE.items():
                 milliseconds = [1000 * seconds for seconds in curves[mode][name]]
-                axis.plot(curves["x"], milliseconds, label=name, markersize=6, linewidth=1.8, **style)
+                axis.plot(curves["x"], milliseconds, label=name, markersize=6, linewidth=1.8, **look)
             axis.set_yscale("log")
             if "filters" not in panel:
                 axis.set_xscale("log")

@@ -3,19 +3,18 @@
 from pathlib import Path
 from statistics import fmean, median
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+
+from ffc_dense import style
 
 from .comparisons import MINIMUM, Difference, Series, series
 from .plan import ABLATIONS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
 from .record import METRIC, TITLES, Result, of_repeat
 
 # Okabe and Ito's colours
-COLOURS = {"stock": "#0072B2", "ffc": "#D55E00", "ln": "#009E73", "ln_relu": "#CC79A7"}
-OTHER = "#E69F00"
+COLOURS = {"stock": style.STOCK, "ffc": style.FFC, "ln": style.CONTROL, "ln_relu": style.PURPLE}
+OTHER = style.ORANGE
+plt = style.pyplot()
 MARKERS = {"stock": "o", "ffc": "s", "ln": "^", "ln_relu": "D"}
 
 

@@ -30,8 +30,8 @@ from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reporting
 from ffc_dense.frameworks import Framework, framework_of
 from ffc_dense.inspection.files import NAME, write
-from ffc_dense.inspection.plots import check_matplotlib
 from ffc_dense.inspection.table import markdown
+from ffc_dense.style import check_matplotlib
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -25,10 +25,10 @@ from tqdm import tqdm
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.frameworks import framework_of
-from ffc_dense.inspection.plots import check_matplotlib
 from ffc_dense.pictures.files import Job, collect
 from ffc_dense.pictures.run import for_each
 from ffc_dense.pictures.writing import write_result
+from ffc_dense.style import check_matplotlib
 
 
 def parse_args(argv: list[str] | None = None) -> Namespace:

@@ -3,19 +3,10 @@
 import math
 from pathlib import Path
 
-from ..errors import UserError
+from ..style import BLUE, VERMILION, pyplot
 
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.75"
 LABELS = {"mean": "Mean", "vote": "Vote", "stock": "Stock"}
 MANY_CLASSES = 40  # beyond it only the ends of the ranking are drawn
-
-
-def check_matplotlib() -> None:
-    """Raise a UserError if the plots cannot be drawn; for callers with a long way to go before :func:`draw_all`."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"the plots need matplotlib ({error}); run: pip install -e '.[diagnosis]'") from error
 
 
 def draw_all(report: dict, folder: Path) -> list[str]:
@@ -24,12 +15,7 @@ def draw_all(report: dict, folder: Path) -> list[str]:
     Raises:
         UserError: matplotlib is missing.
     """
-    check_matplotlib()
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     drawn = []
     for name, draw in (("active_units", active_units), ("reliability", reliability), ("agreement", agreement),
                        ("class_gain", class_gain)):  # fmt: skip
@@ -139,7 +125,7 @@ def class_gain(report: dict, plt):
     axis.set_yticks(range(len(rows)), [row["class"] for row in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.margins(x=0.16)
-    unit = {"AP": "AP", "mIoU": "IoU"}[report["metric"]]
+    unit = report["metric"].removeprefix("m")  # of one class: AP, and IoU of mIoU
     hidden = f" ({left_out} classes between them left out)" if left_out else ""
     axis.set_xlabel(f"{unit} of the vote minus {unit} of Out1, points{hidden}")
     _plain(axis, "x")

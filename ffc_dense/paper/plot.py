@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from .. import style
 from ..frameworks import FRAMEWORKS
 from ..runs.run import STOCK
 from .comparison import Comparison
 
-# Two colours of the Okabe-Ito palette, told apart by marker too.
-STOCK_STYLE = dict(color="#0072B2", marker="o")
-FFC_STYLE = dict(color="#D55E00", marker="s")
+# Told apart by marker too.
+STOCK_STYLE = dict(color=style.STOCK, marker="o")
+FFC_STYLE = dict(color=style.FFC, marker="s")
 UNITS = {"AP": "box AP (%)", "mIoU": "mIoU (%)"}
 LONGEST = 34  # characters of a label on one line
 
@@ -19,7 +20,7 @@ def draw(comparisons: list[Comparison], path: Path, reduction: str = "vote") -> 
     Lines connect the two runs of one seed. FFC is shown under one reduction.
 
     Raises:
-        ImportError: matplotlib is missing.
+        UserError: matplotlib is missing.
     """
     panels = []
     for framework in FRAMEWORKS:
@@ -29,7 +30,7 @@ def draw(comparisons: list[Comparison], path: Path, reduction: str = "vote") -> 
             panels.append((metric, rows))
     if not panels:
         return False
-    plt = _pyplot()
+    plt = style.pyplot()
     heights = [len(rows) for _, rows in panels]
     figure, axes = plt.subplots(
         len(panels), 1, squeeze=False, layout="constrained", gridspec_kw=dict(height_ratios=heights),
@@ -55,13 +56,13 @@ def _panel(axis, metric: str, rows: list[Comparison], reduction: str) -> None:
         stock, ffc = group.by_seed(STOCK, STOCK, metric), group.by_seed("FFC", reduction, metric)
         for seed in stock.keys() & ffc.keys():
             axis.plot([stock[seed], ffc[seed]], [upper, lower], color="0.75", linewidth=1, zorder=1)
-        for label, y, values, style, published in (
+        for label, y, values, look, published in (
             ("stock", upper, group.scores(STOCK, STOCK, metric), STOCK_STYLE, group.system and group.system.stock),
             (f"FFC, {reduction}", lower, group.scores("FFC", reduction, metric), FFC_STYLE,
              group.system and reduction == "vote" and group.system.ffc),
         ):  # fmt: skip
             if values:
-                axis.scatter(values, [y] * len(values), s=28, alpha=0.75, linewidths=0, label=label, zorder=2, **style)
+                axis.scatter(values, [y] * len(values), s=28, alpha=0.75, linewidths=0, label=label, zorder=2, **look)
             if len(values) > 1:
                 mean = sum(values) / len(values)
                 axis.scatter([mean], [y], s=260, marker="|", color="black", linewidths=2, label="mean", zorder=3)
@@ -89,14 +90,3 @@ def _wrapped(name: str) -> str:
         else:
             line = grown
     return "\n".join([*lines, line])
-
-
-def _pyplot():
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("the plot needs matplotlib; run: pip install matplotlib") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ...style import VERMILION, pyplot
 from .maps import Explained
 
-OUTLINE = "#D55E00"  # Okabe-Ito
+OUTLINE = VERMILION
 COLOURS = "viridis"  # even steps of lightness, for every kind of colour vision
 OPACITY = 0.62
 HEIGHT = 2.3  # inches, of a panel
@@ -46,11 +47,7 @@ def scaled(map_: np.ndarray) -> np.ndarray:
 
 def draw(picture: Picture) -> bytes:
     """The PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     left, top, right, bottom = picture.window
     height, width = picture.image.shape[:2]
     shapes = [(width, height)] + [(right - left, bottom - top)] * len(picture.outputs)
