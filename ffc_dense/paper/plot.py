@@ -67,7 +67,7 @@ def _panel(axis, metric: str, rows: list[Comparison], reduction: str) -> None:
                 mean = sum(values) / len(values)
                 axis.scatter([mean], [y], s=260, marker="|", color="black", linewidths=2, label="mean", zorder=3)
             if published and metric in published:
-                axis.scatter([published[metric]], [y], s=55, facecolors="none", edgecolors=style["color"],
+                axis.scatter([published[metric]], [y], s=55, facecolors="none", edgecolors=look["color"],
                              marker="D", label=f"paper, {label.split(',')[0]}", zorder=2)  # fmt: skip
     axis.set_yticks(range(len(rows)), [_wrapped(group.name) for group in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
