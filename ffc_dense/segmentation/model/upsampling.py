@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...method.checks import check_bool, check_feature, check_integer, is_integer
+from ...method.fast import devices
 
 STRIP_ELEMENTS = 2**19  # 2 MiB in fp32 for each thread: a row or two of 7 outputs x 19 classes x 2048 columns
 MAX_THREADS = 4  # that get a share of their own
@@ -21,15 +22,17 @@ def bilinear_strips(
     """The rows of ``F.interpolate(maps, size, mode='bilinear', align_corners=align_corners)``, a few at a time.
 
     Each strip has as many rows as ``strip_elements`` allow, at least one. If all fit into one, ``F.interpolate`` itself
-    is called. Otherwise the strips have the products, the sums and the fused multiply-adds of torch's kernel for
-    contiguous maps on CPU, and usually its bits. Its other kernels (CUDA, ``channels_last``, narrow maps, other
-    versions) order or fuse them otherwise, which shows in the last places. No gradient flows.
+    is called. Otherwise the strips on CPU have the products, the sums and the fused multiply-adds of torch's kernel for
+    contiguous maps, and usually its bits. Its other kernels (``channels_last``, narrow maps, other versions) and those
+    of other devices may order or fuse them otherwise, which shows in the last places. No gradient flows, and on other
+    devices than the CPU nothing waits for the device.
 
     Args:
         maps: (..., K, h, w), floating point, any number of leading dimensions; K, h and w at least 1.
         size: (H, W), at least 1 each.
         align_corners: as in ``F.interpolate``.
-        strip_elements: how many numbers a strip may hold, at least 1; by default STRIP_ELEMENTS for each thread.
+        strip_elements: how many numbers a strip may hold, at least 1; by default STRIP_ELEMENTS for each CPU thread, on
+            other devices what :func:`ffc_dense.method.fast.devices.chunk_bytes` allows.
 
     Yields:
         rows: slice of the H rows, from top to bottom.
@@ -47,13 +50,20 @@ def bilinear_strips(
     check_bool("align_corners", align_corners)
     if strip_elements is not None:
         check_integer("strip_elements", strip_elements, 1)
+    if strip_elements is None:
+        strip_elements = default_elements(maps)
     return _strips(maps.detach(), tuple(size), align_corners, strip_elements)
+
+
+def default_elements(maps: Tensor) -> int:
+    """How many numbers a strip of ``maps`` holds by default."""
+    if devices.is_cpu(maps):
+        return STRIP_ELEMENTS * min(torch.get_num_threads(), MAX_THREADS)
+    return max(1, devices.chunk_bytes(maps.device) // torch.promote_types(maps.dtype, torch.float32).itemsize)
 
 
 def _strips(maps, size, align_corners, strip_elements) -> Iterator[tuple[slice, Tensor]]:
     leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
-    if strip_elements is None:
-        strip_elements = STRIP_ELEMENTS * min(torch.get_num_threads(), MAX_THREADS)
     rows_per_strip = max(1, strip_elements // max(1, leading.numel() * width))
     if rows_per_strip >= height:
         whole = F.interpolate(_images(maps), size, mode="bilinear", align_corners=align_corners)
@@ -62,6 +72,9 @@ def _strips(maps, size, align_corners, strip_elements) -> Iterator[tuple[slice, 
     every_strip = [slice(y, min(y + rows_per_strip, height)) for y in range(0, height, rows_per_strip)]
     if (h, w) == (height, width):
         yield from ((rows, maps[..., rows, :]) for rows in every_strip)
+        return
+    if not devices.is_cpu(maps):
+        yield from _gathered_strips(maps, size, align_corners, rows_per_strip)
         return
     exact_weights = not _rounds_weights(maps, size)
     left, right, left_weight, right_weight = _taps(w, width, align_corners, maps, exact_weights)
@@ -82,6 +95,52 @@ def _strips(maps, size, align_corners, strip_elements) -> Iterator[tuple[slice, 
             torch.mul(widened[below[y]], below_weight[y], out=line)
             line.add_(widened[above[y]], alpha=above_weight[y])
         yield rows, strip.to(maps.dtype).view(-1, *leading, width).movedim(0, -2)
+
+
+def _gathered_strips(maps, size, align_corners, rows_per_strip) -> Iterator[tuple[slice, Tensor]]:
+    """The strips by a few large operations each, for devices that take long to start one."""
+    leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
+    rows_per_strip = max(1, rows_per_strip * height // max(h, height))  # the rows of a shrunk map are widened before
+    dtype = torch.promote_types(maps.dtype, torch.float32)
+    planes = maps.reshape(-1, h, w)
+    columns, lines = (_device_taps(*axis, align_corners, dtype, maps.device) for axis in ((w, width), (h, height)))
+    scale = _scale(h, height, align_corners)
+    for start in range(0, height, rows_per_strip):
+        rows = slice(start, min(start + rows_per_strip, height))
+        # The source rows that it needs. The device rounds positions for itself: one more on either side.
+        shift = 0 if align_corners else 0.5
+        first = min(h - 1, max(0, int((rows.start + shift) * scale - shift) - 1))
+        stop = min(h, int((rows.stop - 1 + shift) * scale - shift) + 3)
+        above, below, *weights = (each[rows] for each in lines)
+        wide = _between(planes[:, first:stop].to(dtype), 2, *columns)
+        strip = _between(wide, 1, above - first, below - first, *(each.unsqueeze(1) for each in weights))
+        del wide
+        strip = strip.to(maps.dtype).view(*leading, -1, width)
+        yield rows, strip
+        del strip
+
+
+def _between(x: Tensor, dim: int, first: Tensor, second: Tensor, first_weight: Tensor, second_weight: Tensor) -> Tensor:
+    return x.index_select(dim, first).mul_(first_weight).addcmul_(x.index_select(dim, second), second_weight)
+
+
+def _device_taps(source: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device):
+    """For every target position its two source positions and their weights, computed where they are used."""
+    scale, position = _scale(source, target, align_corners), torch.arange(target, dtype=dtype, device=device)
+    if align_corners:
+        position = position * scale
+    else:  # one rounding, as in torch's kernels: a fused multiply-add
+        position = torch.full_like(position, -0.5).add_(position + 0.5, alpha=scale).clamp_(min=0)
+    first = position.floor().clamp_(max=source - 1)
+    weight = (position - first).clamp_(max=1)
+    first = first.long()
+    return first, (first + 1).clamp_(max=source - 1), 1 - weight, weight
+
+
+def _scale(source: int, target: int, align_corners: bool) -> float:
+    if align_corners:
+        return (source - 1) / (target - 1) if target > 1 else 0.0
+    return source / target
 
 
 def _taps(
