@@ -1,6 +1,5 @@
 """What a path launches on an accelerator, counted with tensors that hold no data: no accelerator is needed."""
 
-import gc
 import weakref
 from collections import Counter
 
@@ -19,7 +18,8 @@ SILENT = {
 class Launches(TorchDispatchMode):
     """Counts operators, and the bytes of the storages that live at the same time, those inside alone.
 
-    Use it within ``FakeTensorMode()`` on tensors of ``device='cuda'``: whatever would wait for the device raises there.
+    Use it within ``FakeTensorMode()`` on tensors of ``device='cuda'``: whatever would wait for the device raises there,
+    and a copy from the host's memory, which waits too, raises here.
     """
 
     def __init__(self):
@@ -32,7 +32,12 @@ class Launches(TorchDispatchMode):
         result = function(*args, **(kwargs or {}))
         if function.namespace == "aten":
             self.calls[function.overloadpacket.__name__] += 1
-        known = {each.untyped_storage()._cdata for each in tensors((args, kwargs))}
+        given = tensors((args, kwargs))
+        if function.overloadpacket.__name__ in ("_to_copy", "copy_", "lift_fresh"):
+            places = {each.device.type for each in (*given, *tensors(result))}
+            if {"cpu", "cuda"} <= places:
+                raise RuntimeError(f"{function} waits for the device: {places}")
+        known = {each.untyped_storage()._cdata for each in given}
         for each in tensors(result):
             storage = each.untyped_storage()
             if each.device.type != "meta" and storage._cdata not in known and storage not in self._seen:

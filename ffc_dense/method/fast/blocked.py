@@ -1,13 +1,15 @@
 """The mean of all outputs in plain PyTorch, block by block: a form of :mod:`ffc_dense.method.fast.recomputed`.
 
-Each block of positions passes filters, weighted sum and classifier while it lies in the cache. Arguments as of
-:func:`ffc_dense.method.fast.recomputed.recomputed_mean`, shape shorthand as in ``ops/__init__.py``.
+Each block of positions passes filters, weighted sum and classifier; on the CPU while it lies in the cache, on a GPU in
+blocks that bound the memory and are few. Arguments as of
+:func:`ffc_dense.method.fast.recomputed.recomputed_mean`, shape shorthand as in ``fast/__init__.py``.
 """
 
 import torch
 from torch import Tensor
 
 from ..filtering import within_range
+from . import devices
 from .blocks import PADDING, as_positions, block_size, blocks, empty_for, load, store
 from .chain import ChainGradient, Filter, run_filter, run_filters, surely_within_range
 
@@ -17,7 +19,7 @@ def forward(x, weight, bias, affine, eps, weights, dim) -> tuple[Tensor, bool, l
     filters = _filters(x, affine, eps)
     # Huge features are rare. Only on the CPU it is worth a look whether there are any: elsewhere the look would stop
     # the queue, and the features are always scaled.
-    scaled = x.device.type != "cpu"
+    scaled = not devices.is_cpu(x)
     result, seen = _forward(x, weight, bias, filters, weights, dim, scaled)
     if not (scaled or surely_within_range(seen, x.shape[dim])):
         scaled = True
@@ -49,7 +51,7 @@ def _forward(x, weight, bias, filters, weights, dim, scaled):
 def stage_logits(x, weight, bias, affine, eps, dim) -> list[Tensor]:
     """The classifier's result for each of the stages F_1 ... F_n, without gradients."""
     filters = _filters(x, affine, eps)
-    scaled = x.device.type != "cpu"
+    scaled = not devices.is_cpu(x)
     results, seen = _stage_logits(x, weight, bias, filters, dim, scaled)
     if not (scaled or surely_within_range(seen, x.shape[dim])):
         results, _ = _stage_logits(x, weight, bias, filters, dim, True)

@@ -3,7 +3,7 @@
 The chain is one kernel that reads x and writes the weighted sum, and one that reads x and the sum's gradient; the
 classifier is PyTorch's own product. Kept for backward: x and two fp32 numbers per position and filter. Correctness is
 tested in Triton's interpreter; nothing was measured on a GPU. Arguments as of
-:func:`ffc_dense.method.fast.recomputed.recomputed_mean`, shape shorthand as in ``ops/__init__.py``.
+:func:`ffc_dense.method.fast.recomputed.recomputed_mean`, shape shorthand as in ``fast/__init__.py``.
 """
 
 import torch
