@@ -6,8 +6,10 @@ prints the default that it would choose. Without a GPU, ``--quick`` runs it all 
 """
 
 import argparse
+import copy
 import gc
 import importlib
+import importlib.util
 import json
 import math
 import statistics
@@ -88,7 +90,9 @@ class Kit:
         modules = layers(shape, classes, dtype, self.device)
         x = torch.randn(shape, device=self.device, dtype=dtype, requires_grad=True)
         gradient = torch.randn_like(modules[PLAIN](x))
-        expected = _gradients(modules[LITERAL], x, gradient)
+        exact = copy.deepcopy(modules[LITERAL]).float()
+        expected = _gradients(exact, x.float(), gradient.float())
+        del exact
         calls, errors = {}, {}
         for form in FORMS:
             if self._why_not(form):
@@ -109,7 +113,8 @@ class Kit:
         vote_upsampled = _vote_module().vote_upsampled
         calls: dict[str, Callable[[], Tensor]] = {}
         for chunk in CHUNKS:
-            calls[f"chunk {chunk >> 20} MiB"] = partial(_in_chunks, chunk, partial(vote_upsampled, outputs, image, False))
+            call = partial(vote_upsampled, outputs, image, False)
+            calls[f"chunk {chunk >> 20} MiB"] = partial(_in_chunks, chunk, call)
         if self._why_not("triton"):
             self._skipped(work, "triton", self._why_not("triton"))
         else:
@@ -138,12 +143,12 @@ class Kit:
         right = [line for line in self.lines if line.get("seconds") and line["right"]]
         for kind, what in (("forward", "form of the layers"), ("vote", "chunk of the vote")):
             works = {line["work"] for line in right if line["work"].startswith(kind)}
-            names = [name for name in dict.fromkeys(line["form"] for line in right) if name not in (PLAIN, LITERAL, RESIZE)]
+            names = [n for n in dict.fromkeys(line["form"] for line in right) if n not in (PLAIN, LITERAL, RESIZE)]
             times = {
                 name: [line["seconds"] for line in right if line["form"] == name and line["work"] in works]
                 for name in names
             }
-            mean = {name: math.prod(each) ** (1 / len(each)) for name, each in times.items() if len(each) == len(works) > 0}
+            mean = {name: math.prod(t) ** (1 / len(t)) for name, t in times.items() if len(t) == len(works) > 0}
             if not mean:
                 print(f"{what}: nothing was measured")
                 continue
@@ -174,9 +179,11 @@ class Kit:
                 peak=self._peak(call), error=errors.get(name), right=errors.get(name, 0.0) <= largest,
             )  # fmt: skip
             self.lines.append(line)
-            error = "" if line["error"] is None else f", off by {line['error']:.1e}{'' if line['right'] else ' TOO MUCH'}"
+            wrong = "" if line["right"] else " TOO MUCH"
+            error = "" if line["error"] is None else f", off by {line['error']:.1e}{wrong}"
             peak = "" if line["peak"] is None else f", peak {line['peak'] / 2**20:.0f} MiB"
-            print(f"{work}: {name}: {1e3 * line['seconds']:.3f} ms, {line['launches']} launches{peak}{error}", flush=True)
+            cost = f"{1e3 * line['seconds']:.3f} ms, {line['launches']} launches"
+            print(f"{work}: {name}: {cost}{peak}{error}", flush=True)
 
     def _skipped(self, work: str, form: str, reason: str) -> None:
         self.lines.append(dict(work=work, form=form, not_measured=reason))
@@ -244,9 +251,10 @@ def _labels(call: Callable[[], Tensor]) -> Tensor:
 
 def _gradients(layer, x: Tensor, gradient: Tensor) -> list[Tensor]:
     """Result and gradients of the feature and of every parameter, in one order for every form of the layer."""
-    result = layer(x)
-    found = torch.autograd.grad(result, [x, *layer.parameters()], gradient)
-    return [result.detach(), found[0], *sorted(found[1:], key=lambda each: (each.dim(), each.numel()))]
+    x = x.detach().requires_grad_()
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        result = layer(x)
+        return [result.detach(), *torch.autograd.grad(result, [x, *layer.parameters()], gradient)]
 
 
 def _error(ours: Tensor, theirs: Tensor) -> float:
