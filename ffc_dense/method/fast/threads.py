@@ -51,6 +51,7 @@ def _threads(count: int) -> ThreadPoolExecutor:
             started = threading.Barrier(count + 1)
 
             def start() -> None:
+                torch.get_num_threads()  # torch starts a thread with the process's number at its first question
                 torch.set_num_threads(1)
                 started.wait()
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ...method.fast import devices, get_backend
+from ...method.fast import devices, get_backend, threads
 from ...method.voting import count_and_elect, first_argmax
-from .upsampling import bilinear_strips, default_elements
+from .upsampling import bilinear_strips, default_elements, strips_in_pieces
 
 FEW_CLASSES = 8  # with fewer, labels and ballots need more memory than the logits
 
@@ -75,8 +75,10 @@ def vote_upsampled(
         return result
     # A look whether infinities have to be replaced saves a pass over every strip.
     finite = classes > 1 and outputs.numel() > 0 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
-    for image in range(images):
-        for rows, strip in bilinear_strips(outputs[:, image], size, align_corners):
+
+    def work(piece) -> None:
+        image, strips = piece
+        for rows, strip in strips:
             counted = None if agreement is None else agreement[image : image + 1, :, rows]
             if finite:
                 votes = _write_log_prob(result[image, :, rows], strip.to(dtype))
@@ -84,6 +86,9 @@ def vote_upsampled(
                     torch.div(votes, len(outputs), out=counted[0, 0])
             else:
                 result[image, :, rows] = vote_once(strip.unsqueeze(1), counted)[0]
+
+    pieces = [(i, strips) for i in range(images) for strips in strips_in_pieces(outputs[:, i], size, align_corners)]
+    threads.run(work, pieces)
     return result
 
 

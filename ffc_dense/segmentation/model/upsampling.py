@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...method.checks import check_bool, check_feature, check_integer, is_integer
-from ...method.fast import devices
+from ...method.fast import devices, threads
 
-STRIP_ELEMENTS = 2**19  # 2 MiB in fp32 for each thread: a row or two of 7 outputs x 19 classes x 2048 columns
-MAX_THREADS = 4  # that get a share of their own
+STRIP_ELEMENTS = 2**19  # on a CPU, 2 MiB in fp32: a row or two of 7 outputs x 19 classes x 2048 columns
 
 
 def bilinear_strips(
@@ -31,7 +30,7 @@ def bilinear_strips(
         maps: (..., K, h, w), floating point, any number of leading dimensions; K, h and w at least 1.
         size: (H, W), at least 1 each.
         align_corners: as in ``F.interpolate``.
-        strip_elements: how many numbers a strip may hold, at least 1; by default STRIP_ELEMENTS for each CPU thread, on
+        strip_elements: how many numbers a strip may hold, at least 1; by default STRIP_ELEMENTS on a CPU, on
             other devices what :func:`ffc_dense.method.fast.devices.chunk_bytes` allows.
 
     Yields:
@@ -58,25 +57,42 @@ def bilinear_strips(
 def default_elements(maps: Tensor) -> int:
     """How many numbers a strip of ``maps`` holds by default."""
     if devices.is_cpu(maps):
-        return STRIP_ELEMENTS * min(torch.get_num_threads(), MAX_THREADS)
+        return STRIP_ELEMENTS
     return max(1, devices.chunk_bytes(maps.device) // torch.promote_types(maps.dtype, torch.float32).itemsize)
 
 
+def strips_in_pieces(maps: Tensor, size: tuple[int, int], align_corners: bool) -> list[Iterator[tuple[slice, Tensor]]]:
+    """The strips of :func:`bilinear_strips` as several iterators in order, each for a thread of its own."""
+    strips = _rows(maps, size, STRIP_ELEMENTS)
+    if len(strips) == 1 or maps.shape[-2:] == size or not devices.is_cpu(maps):
+        return [_strips(maps.detach(), size, align_corners, STRIP_ELEMENTS)]
+    exact = not _rounds_weights(maps, size)
+    return [_added_strips(maps.detach(), size, align_corners, piece, exact) for piece in threads.pieces(strips)]
+
+
+def _rows(maps: Tensor, size: tuple[int, int], strip_elements: int) -> list[slice]:
+    """Of every strip."""
+    height, width = size
+    count = max(1, strip_elements // max(1, maps.shape[:-2].numel() * width))
+    return [slice(y, min(y + count, height)) for y in range(0, height, count)]
+
+
 def _strips(maps, size, align_corners, strip_elements) -> Iterator[tuple[slice, Tensor]]:
-    leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
-    rows_per_strip = max(1, strip_elements // max(1, leading.numel() * width))
-    if rows_per_strip >= height:
+    every_strip = _rows(maps, size, strip_elements)
+    if len(every_strip) == 1:
         whole = F.interpolate(_images(maps), size, mode="bilinear", align_corners=align_corners)
-        yield slice(0, height), whole.view(*leading, *size)
-        return
-    every_strip = [slice(y, min(y + rows_per_strip, height)) for y in range(0, height, rows_per_strip)]
-    if (h, w) == (height, width):
+        yield slice(0, size[0]), whole.view(*maps.shape[:-2], *size)
+    elif maps.shape[-2:] == size:
         yield from ((rows, maps[..., rows, :]) for rows in every_strip)
-        return
-    if not devices.is_cpu(maps):
-        yield from _gathered_strips(maps, size, align_corners, rows_per_strip)
-        return
-    exact_weights = not _rounds_weights(maps, size)
+    elif devices.is_cpu(maps):
+        yield from _added_strips(maps, size, align_corners, every_strip, not _rounds_weights(maps, size))
+    else:
+        yield from _gathered_strips(maps, size, align_corners, every_strip[0].stop)
+
+
+def _added_strips(maps, size, align_corners, every_strip, exact_weights) -> Iterator[tuple[slice, Tensor]]:
+    """The strips row by row in few passes, for a CPU's cache."""
+    leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
     left, right, left_weight, right_weight = _taps(w, width, align_corners, maps, exact_weights)
     above, below, above_weight, below_weight = _taps(h, height, align_corners, maps, exact_weights)
     above, below = above.tolist(), below.tolist()
