@@ -1,6 +1,7 @@
 """``make bench``: measure every line, write the table, the samples and the plots.
 
 python -m benchmarks [--quick] [--device cpu|cuda] [--only SECTION ...] [--write-docs]
+python -m benchmarks gpu [--quick] [--seconds S] [--output FILE]: which form is right and fast on a GPU, in minutes
 """
 
 import argparse
@@ -16,7 +17,7 @@ import torch
 
 import ffc_dense
 
-from . import detection, growth, layers, report, segmentation, segmentation_vote
+from . import detection, gpu, growth, layers, report, segmentation, segmentation_vote
 from .machine import machine, revision
 from .memory import ROOT
 from .works import Result, why_not
@@ -114,4 +115,4 @@ def _progress(begin: float, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    gpu.main(sys.argv[2:]) if sys.argv[1:2] == ["gpu"] else main(sys.argv[1:])

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from .checks import check_dim, check_feature
+from .fast import devices
 
-GROUP_ELEMENTS = 2**18  # logits for each thread whose ballots are taken at once: what a core's cache holds
+GROUP_ELEMENTS = 2**18  # logits for each CPU thread whose ballots are taken at once: what a core's cache holds
+COMPARED = 16  # labels that are compared with all others at once: bounds the memory of many outputs
 
 
 def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
@@ -72,24 +74,31 @@ def elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor
 
 def count_and_elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`elect`, and (..., ...) how many outputs voted as the winner did, an integer of 1 to M."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        group = len(outputs)  # what is recorded must not depend on the size of this batch
+    if not devices.is_cpu(outputs) or devices.is_recorded():
+        group = len(outputs)  # few large operations; and what is recorded must not depend on the size of this batch
     else:
         group = max(1, GROUP_ELEMENTS * torch.get_num_threads() // max(1, outputs[0].numel()))
     ballots = [_ballot(logits, class_dim, finite) for logits in outputs.detach().split(group)]
-    labels, confidences = map(torch.cat, zip(*ballots, strict=True))
-    return count_ballots(labels, confidences)
+    if len(ballots) == 1:
+        return count_ballots(*ballots[0])
+    return count_ballots(*map(torch.cat, zip(*ballots, strict=True)))
 
 
 def count_ballots(labels: Tensor, confidences: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`count_and_elect` for ballots that are known: integer labels and confidences in [0, 1], both (M, ...)."""
-    votes = torch.zeros_like(labels, dtype=torch.uint8 if len(labels) < 256 else torch.int64)
-    for label in labels:
-        votes += labels == label
+    integer = torch.uint8 if len(labels) < 256 else torch.int64
+    if devices.is_cpu(labels):  # a sum of bytes along the first dimension has no vector instructions there
+        votes = torch.zeros_like(labels, dtype=integer)
+        for label in labels:
+            votes += labels == label
+    else:
+        votes = [(group.unsqueeze(1) == labels).sum(1, dtype=integer) for group in labels.split(COMPARED)]
+        votes = votes[0] if len(votes) == 1 else torch.cat(votes)
     most = votes.amax(0)
     lacking = most - votes
     # The elected keep their confidence, which is in [0, 1]; the others fall below 0.
-    winner = first_maximum(torch.sub(confidences, lacking, alpha=2), 0)[2].long().unsqueeze(0)
+    standing = torch.sub(confidences, lacking, alpha=2)
+    winner = first_argmax(standing, 0, finite=True).unsqueeze(0)
     label, confidence = labels.gather(0, winner).squeeze(0), confidences.gather(0, winner).squeeze(0)
     return winner.squeeze(0), label.long(), confidence, most
 
@@ -100,6 +109,9 @@ def _ballot(logits: Tensor, class_dim: int, finite: bool) -> tuple[Tensor, Tenso
     if logits.shape[class_dim] == 1:
         logit = logits.squeeze(class_dim)
         return (logit > 0).byte(), logit.abs().sigmoid().nan_to_num(nan=0.0)  # max(p, 1 - p) = sigmoid(|logit|)
+    if not devices.is_cpu(logits) and not devices.is_recorded():
+        # argmax takes the first NaN, else the first maximum. Where that is no finite number, the softmax is all NaN.
+        return logits.argmax(class_dim), logits.softmax(class_dim).amax(class_dim).nan_to_num_(nan=0.0)
     top, below, label = first_maximum(logits if finite else replace_infinite(logits), class_dim)
     # softmax at the maximum; not exp(top - logsumexp), which rounds at the size of the logits and loses small margins
     confidence = below.exp_().sum(class_dim).reciprocal()
@@ -116,7 +128,7 @@ def first_maximum(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     top = values.amax(dim, keepdim=True)
     below = values - top
-    if not values.is_cpu or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if not devices.is_cpu(values) or devices.is_recorded():
         return top, below, below.argmax(dim)
     # torch's argmax on CPU walks along a strided dimension without vector instructions. Reductions have them: a maximum
     # stands for its place, any other value for its place + size, and the smallest is the first maximum.
@@ -124,6 +136,17 @@ def first_maximum(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     places = torch.arange(size, dtype=torch.uint8 if size < 128 else torch.int32)
     places = places.view([-1] + [1] * (values.dim() - 1 - dim % values.dim()))
     return top, below, torch.add(places, below.bool().view(torch.uint8), alpha=size).amin(dim)
+
+
+def first_argmax(values: Tensor, dim: int, finite: bool = False) -> Tensor:
+    """The place of the first NaN along ``dim``, else of the first maximum: int64, without ``dim``.
+
+    Args:
+        finite: the caller knows that every value is finite.
+    """
+    if not (devices.is_cpu(values) or devices.is_recorded()):
+        return values.argmax(dim)
+    return first_maximum(values if finite else replace_infinite(values), dim)[2].long()
 
 
 def replace_infinite(values: Tensor) -> Tensor:

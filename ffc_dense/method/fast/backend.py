@@ -22,9 +22,10 @@ def set_backend(name: str) -> None:
 
     Args:
         name: one of
-            'auto' (default): 'blocked' on the CPU, 'composite' on every other device and for small inputs.
+            'auto' (default): 'blocked' on CPU and CUDA, 'composite' on every other device and for small inputs.
             'composite': PyTorch operations that autograd differentiates; keeps every stage for backward.
-            'blocked': a block of positions at a time, recomputed in backward, on any device; keeps the input alone.
+            'blocked': a block of positions at a time, recomputed in backward, on any device; keeps the input alone. On
+            a GPU blocks are large and few.
             'triton': CUDA kernels, recomputed in backward, for inputs on CUDA; 'auto' for all others. Tested for
             correctness in Triton's interpreter; time on a GPU is not measured, so 'auto' does not use it. mmseg heads
             also upsample and vote by one kernel.

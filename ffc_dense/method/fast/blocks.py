@@ -1,12 +1,14 @@
-"""Rows and NCHW maps seen as positions, cut into blocks. Shape shorthand as in ``ops/__init__.py``."""
+"""Rows and NCHW maps seen as positions, cut into blocks. Shape shorthand as in ``fast/__init__.py``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-CPU_BLOCK_BYTES = 1024 * 1024  # per thread, of one stage; smaller ones fit the cache better but cost more calls
-OTHER_BLOCK_BYTES = 64 * 1024 * 1024  # elsewhere a block bounds the memory and must keep the device busy
+from . import devices, threads
+
+CPU_BLOCK_BYTES = 1024 * 1024  # of one stage, in one thread; smaller ones fit the cache better but cost more calls
 PADDING = 16  # numbers; rows that lie a power of two apart would share few cache lines while they are transposed
 
 
@@ -31,8 +33,12 @@ def empty_for(x: Tensor, dim: int, features: int, dtype: torch.dtype) -> Tensor:
 
 
 def block_size(x: Tensor, num_features: int, num_classes: int, itemsize: int) -> int:
-    """Positions per block. A wide classifier gets at least K / 2 of them, else reading its weight would dominate."""
-    room = CPU_BLOCK_BYTES * torch.get_num_threads() if x.device.type == "cpu" else OTHER_BLOCK_BYTES
+    """Positions per block. A wide classifier gets at least K / 2 of them, else reading its weight would dominate.
+
+    On a GPU a block bounds the memory; half a chunk, because backward holds about five stages of it.
+    """
+    on_cpu = devices.is_cpu(x)
+    room = CPU_BLOCK_BYTES if on_cpu else devices.chunk_bytes(x.device) // 2
     return max(room // (itemsize * num_features), num_classes // 2, 1)
 
 
@@ -45,6 +51,11 @@ def blocks(positions: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
     for n in range(0, images, step):
         for p in range(0, per_image, size):
             yield slice(n, min(n + step, images)), slice(p, min(p + size, per_image))
+
+
+def for_pieces(x: Tensor, work: Callable[[Sequence], Any], cut: list) -> list:
+    """What ``work`` gives for each piece of the blocks ``cut``: on the CPU several threads' pieces, elsewhere one."""
+    return threads.run(work, threads.pieces(cut)) if devices.is_cpu(x) else [work(cut)]
 
 
 def load(block: Tensor, dtype: torch.dtype) -> Tensor:

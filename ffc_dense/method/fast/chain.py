@@ -1,6 +1,6 @@
 """The filter chain over one block of rows, forward and backward, in few passes over memory.
 
-Shape shorthand as in ``ops/__init__.py``.
+Shape shorthand as in ``fast/__init__.py``.
 """
 
 from dataclasses import dataclass

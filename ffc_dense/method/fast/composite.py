@@ -1,6 +1,6 @@
 """The mean of all outputs of an FFC layer, spelled out in differentiable PyTorch operations.
 
-Shape shorthand as in ``ops/__init__.py``.
+Shape shorthand as in ``fast/__init__.py``.
 """
 
 import torch

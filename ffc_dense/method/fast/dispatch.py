@@ -1,7 +1,8 @@
-"""Chooses the form that computes the mean of the outputs. Shape shorthand as in ``ops/__init__.py``."""
+"""Chooses the form that computes the mean of the outputs. Shape shorthand as in ``fast/__init__.py``."""
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 
 from ..filtering import FeatureFilter, stage_weights
@@ -12,6 +13,7 @@ from .triton_support import MAX_FEATURES, is_interpreted
 
 SMALL = 128 * 1024  # elements of the input below which blocks save nothing and the composite form is as fast
 _PLAIN = (Tensor, nn.Parameter)
+_BLOCKED_DEVICES = ("cpu", "cuda")  # where the blocked form is the default for large inputs
 _OLD_TORCH = not hasattr(torch, "get_autocast_dtype")  # before 2.4
 
 
@@ -84,7 +86,7 @@ def _choose(x: Tensor, parameters: list[Tensor], filters: FeatureFilter, dim: in
     backend = get_backend()
     if backend == "composite" or _is_recorded() or x.numel() == 0 or not len(filters):
         return "composite"
-    if not all(type(tensor) in _PLAIN and tensor.device == x.device for tensor in (x, *parameters)):
+    if not all(_is_plain(tensor) and tensor.device == x.device for tensor in (x, *parameters)):
         return "composite"
     # Whoever looks at the stages, by a hook or a subclass, must see them.
     if type(filters) is not FeatureFilter or filters._forward_hooks or filters._forward_pre_hooks:
@@ -93,9 +95,15 @@ def _choose(x: Tensor, parameters: list[Tensor], filters: FeatureFilter, dim: in
         return "triton" if x.dtype != torch.float64 and x.shape[dim] <= MAX_FEATURES else "composite"
     if x.device.type == "meta":
         return "composite"
-    if backend != "blocked" and (x.device.type != "cpu" or x.numel() < SMALL):
+    if backend != "blocked" and (x.device.type not in _BLOCKED_DEVICES or x.numel() < SMALL):
         return "composite"
     return "blocked"
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether nothing but torch sees what happens to ``tensor``; a fake one of a device is treated as its real one."""
+    # The form for the CPU looks at the data, which a fake does not have.
+    return type(tensor) in _PLAIN or (type(tensor) is FakeTensor and tensor.device.type not in ("cpu", "meta"))
 
 
 def _is_recorded() -> bool:

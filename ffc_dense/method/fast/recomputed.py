@@ -1,6 +1,6 @@
 """The autograd function that keeps the input of an FFC layer and runs its filters again in backward.
 
-Shape shorthand as in ``ops/__init__.py``.
+Shape shorthand as in ``fast/__init__.py``.
 """
 
 from types import ModuleType

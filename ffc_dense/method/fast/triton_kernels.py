@@ -1,7 +1,7 @@
 """Triton kernels of the filter chain; the only module that imports Triton at its top.
 
 A program holds a tile of (BLOCK_P positions, BLOCK_C >= C features) in registers and walks over the tiles of the
-input. All arithmetic is fp32. Shape shorthand as in ``ops/__init__.py``; positions of all images are counted through,
+input. All arithmetic is fp32. Shape shorthand as in ``fast/__init__.py``; positions of all images are counted through,
 N * P of them, and each tensor comes with its strides (image, position, feature).
 """
 

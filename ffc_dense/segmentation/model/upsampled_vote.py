@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
-from ...method.fast import get_backend
-from ...method.voting import count_and_elect, first_maximum, replace_infinite
-from .upsampling import bilinear_strips
+from ...method.fast import devices, get_backend, threads
+from ...method.voting import count_and_elect, first_argmax
+from .upsampling import bilinear_strips, default_elements, strips_in_pieces
+
+FEW_CLASSES = 8  # with fewer, labels and ballots need more memory than the logits
 
 
 def comparable(winners: Tensor) -> Tensor:
@@ -17,7 +19,7 @@ def comparable(winners: Tensor) -> Tensor:
     if winners.shape[1] == 1:
         return winners
     log_prob = winners.log_softmax(1, torch.promote_types(winners.dtype, torch.float32))
-    label = first_maximum(replace_infinite(winners.detach()), 1)[2].long().unsqueeze(1)
+    label = first_argmax(winners.detach(), 1).unsqueeze(1)
     return log_prob.scatter(1, label, _raised(log_prob.gather(1, label)))
 
 
@@ -43,7 +45,9 @@ def vote_upsampled(
 ) -> Tensor:
     """Upsample the logits of all outputs, vote at every pixel, and return what :func:`comparable` makes of the winners.
 
-    The outputs are upsampled and voted on a strip of rows at a time: beside the result there is no map of its size.
+    The outputs are upsampled and voted on a strip of rows at a time. On the CPU, beside the result, there is no map of
+    its size; on other devices a strip is as large as :func:`ffc_dense.method.fast.devices.chunk_bytes` says and the
+    temporaries are at most 2.4 times that.
 
     Args:
         outputs: (M, N, K, h, w) logits.
@@ -56,15 +60,25 @@ def vote_upsampled(
     """
     outputs = outputs.detach()
     _, images, classes = outputs.shape[:3]
-    dtype = outputs.dtype if classes == 1 else torch.promote_types(outputs.dtype, torch.float32)
-    finite = classes > 1 and outputs.numel() > 0 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
-    if finite and get_backend() == "triton" and outputs.is_cuda and outputs.dtype != torch.float64:
+    if outputs.is_cuda and classes > 1 and outputs.dtype != torch.float64 and get_backend() == "triton":
         from .upsampled_vote_triton import vote_upsampled_fused
 
         return vote_upsampled_fused(outputs, size, align_corners, agreement)
+    dtype = outputs.dtype if classes == 1 else torch.promote_types(outputs.dtype, torch.float32)
     result = outputs.new_empty(images, classes, *size, dtype=dtype)
-    for image in range(images):
-        for rows, strip in bilinear_strips(outputs[:, image], size, align_corners):
+    if not devices.is_cpu(outputs):
+        elements = max(1, default_elements(outputs) * classes // max(classes, FEW_CLASSES))
+        for rows, strip in bilinear_strips(outputs, size, align_corners, elements):
+            counted = None if agreement is None else agreement[:, :, rows]
+            result[:, :, rows] = vote_once(strip, counted)
+            del strip  # before the next one is made
+        return result
+    # A look whether infinities have to be replaced saves a pass over every strip.
+    finite = classes > 1 and outputs.numel() > 0 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
+
+    def work(piece) -> None:
+        image, strips = piece
+        for rows, strip in strips:
             counted = None if agreement is None else agreement[image : image + 1, :, rows]
             if finite:
                 votes = _write_log_prob(result[image, :, rows], strip.to(dtype))
@@ -72,6 +86,9 @@ def vote_upsampled(
                     torch.div(votes, len(outputs), out=counted[0, 0])
             else:
                 result[image, :, rows] = vote_once(strip.unsqueeze(1), counted)[0]
+
+    pieces = [(i, strips) for i in range(images) for strips in strips_in_pieces(outputs[:, i], size, align_corners)]
+    threads.run(work, pieces)
     return result
 
 

@@ -10,18 +10,20 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 64  # pixels of a row for each program
+NAN = tl.constexpr(torch.finfo(torch.float32).max)  # finite stand-ins, as in voting.replace_infinite
+INFINITY = tl.constexpr(torch.finfo(torch.float32).max * (1 - torch.finfo(torch.float32).eps / 2))
 
 
 def vote_upsampled_fused(
     outputs: Tensor, size: tuple[int, int], align_corners: bool, agreement: Tensor | None = None
 ) -> Tensor:
-    """As :func:`ffc_dense.segmentation.model.upsampled_vote.vote_upsampled`, for finite logits and K > 1.
+    """As :func:`ffc_dense.segmentation.model.upsampled_vote.vote_upsampled`, for K > 1.
 
     The logits are interpolated and the confidences summed in fp32, with one running maximum per output: rounding
     differs from the plain version in the last places.
 
     Args:
-        outputs: (M, N, K, h, w) finite fp32, fp16 or bf16 logits.
+        outputs: (M, N, K, h, w) fp32, fp16 or bf16 logits.
         size: (H, W).
         align_corners: of the bilinear interpolation.
         agreement: (N, 1, H, W) contiguous fp32, overwritten with the share of the M outputs that voted as the winner.
@@ -91,6 +93,13 @@ def _interpolate(planes, above, below, left, right, weight_y, weight_x, mask):
 
 
 @triton.jit
+def _finite(value):
+    """The logit, or the finite number that stands for it in the order NaN > infinity > every number."""
+    value = tl.where(value != value, NAN, tl.minimum(value, INFINITY))
+    return tl.maximum(value, -NAN)
+
+
+@triton.jit
 def _vote_kernel(
     maps,
     result,
@@ -128,6 +137,7 @@ def _vote_kernel(
         value = _interpolate(
             planes + k * plane, above, below, left[None, :], right[None, :], weight_y, weight_x[None, :], mask
         )
+        value = _finite(value)
         higher = tl.maximum(top, value)
         total = total * tl.exp(top - higher) + tl.exp(value - higher)
         label = tl.where(value > top, k, label)
@@ -137,7 +147,7 @@ def _vote_kernel(
     agree = (label[:, None, :] == label[None, :, :]) & exists[None, :, :]
     votes = tl.where(exists, tl.sum(agree.to(tl.int32), axis=1), 0)
     elected = exists & (votes == tl.max(votes, axis=0)[None, :])
-    confidence = tl.where(elected, 1 / total, -1.0)
+    confidence = tl.where(elected, tl.where(tl.abs(top) < INFINITY, 1 / total, 0.0), -1.0)
     surest = confidence == tl.max(confidence, axis=0)[None, :]
     index = tl.min(tl.where(surest, m[:, None], M_BLOCK), axis=0)
     won = m[:, None] == index[None, :]
@@ -147,6 +157,7 @@ def _vote_kernel(
     label = tl.sum(tl.where(won, label, 0), axis=0)
     top = tl.sum(tl.where(won, top, 0.0), axis=0)
     log_confidence = -tl.log(tl.sum(tl.where(won, total, 0.0), axis=0))
+    log_confidence = tl.where(tl.abs(top) < INFINITY, log_confidence, float("nan"))  # as log_softmax has it
 
     # The winners' log-probabilities, the elected class raised as in upsampled_vote.comparable.
     planes = maps + (index.to(tl.int64) * images + image) * classes * plane

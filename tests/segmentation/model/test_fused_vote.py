@@ -16,7 +16,6 @@ from ffc_dense import set_backend, vote
 from ffc_dense.segmentation.model.upsampled_vote import comparable, vote_upsampled
 
 WORKER = ROOT / "tests" / "workers" / "fused_vote.py"
-ROOT = ROOT
 SHAPES = [  # M, N, K, (h, w), (H, W)
     (7, 1, 5, (5, 9), (17, 70)),
     (4, 2, 3, (6, 4), (11, 9)),
@@ -79,6 +78,20 @@ def test_the_kernel_votes_as_the_plain_vote(literal, tmp_path):
         assert is_winner[literal.winners(sample, rounding=1e-5), i].any()
     assert found_huge.isfinite().all()
     assert torch.equal(found_huge.argmax(1), vote_upsampled(huge, (5, 6), True).argmax(1))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_the_kernel_votes_on_infinite_logits_as_the_plain_vote(tmp_path):
+    cases = []
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        outputs = torch.randn(7, 1, 5, 6, 7)
+        outputs[torch.rand_like(outputs) < 0.05] = bad
+        outputs[:, :, :, 2, 3] = bad
+        cases.append((outputs, (9, 17), False))
+    for (outputs, size, align_corners), found in zip(cases, fused(cases, tmp_path), strict=True):
+        expected = vote_upsampled(outputs, size, align_corners)
+        assert not expected.isfinite().all()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def test_the_backend_does_not_change_the_vote_on_cpu(monkeypatch):

@@ -251,7 +251,7 @@ def test_nothing_but_the_result_has_the_size_of_the_prediction(classes):
     with Allocations() as strips:
         result = vote_upsampled(outputs, (512, 1024), False)
     assert strips.bytes.pop(result.untyped_storage().data_ptr()) == result.numel() * 4
-    assert max(strips.bytes.values()) <= 4 * upsampling.STRIP_ELEMENTS * upsampling.MAX_THREADS
+    assert max(strips.bytes.values()) <= 4 * upsampling.STRIP_ELEMENTS
     with Allocations() as literal:  # the measurement finds such maps
         literal_prediction(outputs, (512, 1024), False)
     assert max(literal.bytes.values()) >= 7 * result.numel() * 4
@@ -340,3 +340,18 @@ def test_predict_stays_differentiable():
     assert inputs[-1].grad.any()
     with torch.no_grad():
         torch.testing.assert_close(predict(head, inputs=inputs), predict(head, inputs=features()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@either_corners
+def test_the_vote_does_not_depend_on_the_number_of_threads(dtype, align_corners):
+    outputs = realistic(n=2).to(dtype)
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            agreement = torch.empty(2, 1, 300, 500)
+            found.append((vote_upsampled(outputs, (300, 500), align_corners, agreement), agreement))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
