@@ -2,4 +2,4 @@
 from ffc_dense.cli.entry import run
 
 if __name__ == "__main__":
-    run("ffc_dense.cli.convert_toolbox_resnet")
+    run("ffc_dense.segmentation.commands.convert_toolbox_resnet")

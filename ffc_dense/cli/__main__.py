@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from ..errors import UserError
 from ..errors.reporting import reporting
-from ..frameworks import Framework, recognise
+from ..frameworks import DETECTRON2, MMSEG, Framework, recognise
 from .entry import run
 from .shipped_configs import config_path
 
@@ -209,12 +209,12 @@ def _converter(args: list[str]) -> str:
     if "--backbone" not in args:
         return ""
     place = args.index("--backbone")
-    values = ("torchvision", "toolbox")
+    values = {"torchvision": DETECTRON2, "toolbox": MMSEG}  # for whose models they are converted
     value = (args[place + 1 : place + 2] or [""])[0]
     if value not in values:
         raise UserError(f"--backbone: expected {' or '.join(values)}, got {value!r}")
     del args[place : place + 2]
-    return f"ffc_dense.cli.convert_{value}_resnet"
+    return f"{values[value].adapter}.commands.convert_{value}_resnet"
 
 
 def need(framework: Framework) -> None:

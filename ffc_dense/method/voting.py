@@ -92,8 +92,8 @@ def count_ballots(labels: Tensor, confidences: Tensor) -> tuple[Tensor, Tensor, 
         for label in labels:
             votes += labels == label
     else:
-        votes = [(group.unsqueeze(1) == labels).sum(1, dtype=integer) for group in labels.split(COMPARED)]
-        votes = votes[0] if len(votes) == 1 else torch.cat(votes)
+        counted = [(group.unsqueeze(1) == labels).sum(1, dtype=integer) for group in labels.split(COMPARED)]
+        votes = counted[0] if len(counted) == 1 else torch.cat(counted)
     most = votes.amax(0)
     lacking = most - votes
     # The elected keep their confidence, which is in [0, 1]; the others fall below 0.

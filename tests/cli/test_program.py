@@ -51,7 +51,7 @@ def run(capsys, monkeypatch):
         (["predict", MMSEG, "m.pth", "--input", "a"], "segmentation.commands.predict",
          [CONFIGS / MMSEG, "m.pth", "--input", "a"]),
         (["analyze", YAML, "m.pth", "SEED", "1"], "cli.analyze", [CONFIGS / YAML, "m.pth", "SEED", "1"]),
-        (["convert", "a.pth", "--backbone", "toolbox", "b.pth"], "cli.convert_toolbox_resnet", ["a.pth", "b.pth"]),
+        (["convert", "a.pth", "--backbone", "toolbox", "b.pth"], "segmentation.commands.convert_toolbox_resnet", ["a.pth", "b.pth"]),
         (["convert", "a.pth", "b.safetensors"], "cli.convert", ["a.pth", "b.safetensors"]),
         (["tables", "a", "b"], "cli.tables", ["a", "b"]),
     ],

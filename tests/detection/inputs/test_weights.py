@@ -18,8 +18,8 @@ from small_detector import small_cfg
 from tools_in_process import tool
 from torchvision.models import resnet50
 
-from ffc_dense.cli import convert_torchvision_resnet
 from ffc_dense.detection import add_ffc_config
+from ffc_dense.detection.commands import convert_torchvision_resnet
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
 from ffc_dense.errors import UserError
 

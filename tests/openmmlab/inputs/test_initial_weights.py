@@ -17,10 +17,10 @@ from mmengine.runner import Runner, load_checkpoint
 from mmseg.models.backbones import ResNetV1c
 from repository import ROOT
 
-from ffc_dense.cli import convert_toolbox_resnet
 from ffc_dense.minidata import make_mini_cityscapes
 from ffc_dense.openmmlab.inputs import initial_weights
 from ffc_dense.openmmlab.inputs.initial_weights import check_initial_weights
+from ffc_dense.segmentation.commands import convert_toolbox_resnet
 
 CONFIG = ROOT / "configs/cityscapes/pspnet-ffc_r18-d8_1xb2-4_mini-cityscapes-128x128_toolbox_instant_test.py"
 KEY = "model.backbone.init_cfg.checkpoint"
