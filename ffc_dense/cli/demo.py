@@ -214,7 +214,7 @@ def first_images(folder: str) -> list[Path]:
 def table(runs: list[Path]) -> str:
     """The scores of stock and FFC, a table for each framework."""
     comparisons = [each for each in compare(read_runs(runs)) if each.runs]
-    groups = ([each for each in comparisons if each.framework == row.name] for row in (DETECTRON2, MMSEG))
+    groups = ([each for each in comparisons if each.framework == row] for row in (DETECTRON2, MMSEG))
     return "\n\n".join(scores(group) for group in groups)
 
 
