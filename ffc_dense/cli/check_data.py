@@ -12,9 +12,10 @@ import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from tqdm import tqdm
+
 from ffc_dense.data import KINDS, Report, check_cityscapes, check_coco, make_train_ids
 from ffc_dense.data.cityscapes import cityscapes_root
-from ffc_dense.data.parallel import Progress
 from ffc_dense.text import write_json
 
 
@@ -94,21 +95,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def check(args: argparse.Namespace, report: Report, progress: Progress) -> None:
+def check(args: argparse.Namespace, report: Report) -> None:
     common = {
         "splits": [args.split] if args.split else ["train", "val"],
         "counts": {"train": args.num_train, "val": args.num_val},
         "any_size": args.any_size,
         "fast": args.fast,
         "workers": args.workers,
-        "progress": progress,
+        "progress": True,
     }
     if args.layout == "coco":
         files = {split: tuple(pair) for split in ("train", "val") if (pair := getattr(args, split))}
         check_coco(args.path, report, files=files, num_classes=args.num_classes, **common)
         return
     if args.make_train_ids:
-        make_train_ids(cityscapes_root(args.path), report, common["splits"], args.overwrite, args.workers, progress)
+        make_train_ids(cityscapes_root(args.path), report, common["splits"], args.overwrite, args.workers, True)
     if args.num_classes:
         common["num_classes"] = args.num_classes
     check_cityscapes(args.path, report, **common)
@@ -117,16 +118,11 @@ def check(args: argparse.Namespace, report: Report, progress: Progress) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (argparse exits itself, with 2)."""
     args = parse(argv)
-    progress = Progress()
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal's encoding does not
 
-    def show(line: str) -> None:
-        progress.clear()
-        print(line, flush=True)
-
-    report = Report(args.max_lines, args.as_warning, show)
+    report = Report(args.max_lines, args.as_warning, tqdm.write)  # above the progress bar
     try:
-        check(args, report, progress)
+        check(args, report)
         for line in report.further():
             print(line)
         if args.json is not None:
@@ -139,7 +135,6 @@ def main(argv: list[str] | None = None) -> int:
         print("error: a worker process was killed, perhaps for want of memory: try --workers 1", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        progress.clear()
         print(f"interrupted before the end; {report.totals()} so far", file=sys.stderr)
         return 130
     note = " (headers and ends only: run without --fast to find files damaged in between)" if args.fast else ""

@@ -3,8 +3,9 @@
 try:
     import numpy  # noqa: F401
     import PIL  # noqa: F401
+    import tqdm  # noqa: F401
 except ImportError as error:
-    raise ImportError(f"ffc_dense.data needs the package {error.name!r}; run: pip install numpy Pillow") from error
+    raise ImportError(f"ffc_dense.data needs the package {error.name!r}; run: pip install numpy Pillow tqdm") from error
 
 from .cityscapes import check_cityscapes
 from .coco import check_coco

@@ -6,7 +6,7 @@ from pathlib import Path
 from .cityscapes_files import IMAGE_SUFFIX, IMAGES, LABEL_IDS, LABELS, POLYGONS, TRAIN_IDS, check_names, list_split
 from .cityscapes_labels import FETCH_LABEL, NUM_CLASSES, REMAKE, PairTask, check_pair
 from .layout import SPLITS, check_count, expected_counts, find_root, look_below
-from .parallel import Progress, default_workers, over_files
+from .parallel import default_workers, over_files
 from .report import Report
 
 COUNTS = {"train": 2_975, "val": 500}
@@ -30,7 +30,7 @@ def check_cityscapes(
     fast: bool = False,
     sample: int = SAMPLE,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: bool = False,
 ) -> None:
     """Check a dataset in Cityscapes' layout; what is found goes to ``report``.
 

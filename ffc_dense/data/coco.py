@@ -8,7 +8,7 @@ from pathlib import Path
 from .coco_json import Instances, mapping_text, read_instances
 from ..pictures.reading import SUFFIXES, UnreadableError, read_size
 from .layout import SPLITS, check_count, expected_counts, find_root, look_below
-from .parallel import Progress, default_workers, over_files
+from .parallel import default_workers, over_files
 from .report import Report
 
 COUNTS = {"train": 118_287, "val": 5_000}  # of COCO 2017
@@ -35,7 +35,7 @@ def check_coco(
     num_classes: int | None = None,
     fast: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: bool = False,
 ) -> None:
     """Check a dataset in COCO's format; what is found goes to ``report``.
 
@@ -101,7 +101,7 @@ def check_image_files(
     report: Report,
     fast: bool,
     workers: int,
-    progress: Progress | None = None,
+    progress: bool = False,
 ) -> None:
     """Check the images of one annotation file; arguments as in :func:`check_coco`."""
     fetch = f"fetch the images of {split} again ({folder.name}.zip of COCO)"

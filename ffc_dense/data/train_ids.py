@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .cityscapes_files import LABELS, POLYGONS, TRAIN_IDS, list_split
 from .layout import SPLITS
-from .parallel import Progress, default_workers, over_files
+from .parallel import default_workers, over_files
 from .report import Report
 
 
@@ -19,7 +19,7 @@ def make_train_ids(
     splits: Sequence[str] = SPLITS,
     overwrite: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: bool = False,
 ) -> int:
     """Write the labelTrainIds files of gtFine/SPLIT that are missing; returns how many were written.
 

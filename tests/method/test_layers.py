@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from gradients import gradients
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,16 +34,6 @@ def stock_twin(layer):
 
 def class_dim(layer):
     return -3 if isinstance(layer, nn.Conv2d) else -1
-
-
-def gradients(layer, x, forward=None):
-    """Forward and the gradients of a fixed random projection of the result, by name."""
-    layer.zero_grad(set_to_none=True)
-    x = x.detach().requires_grad_()
-    y = (forward or layer)(x)
-    direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
-    (y * direction).sum().backward()
-    return {"forward": y.detach(), "x": x.grad, **{name: p.grad for name, p in layer.named_parameters()}}
 
 
 # The algorithm

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from gradients import gradients
 
 from ffc_dense import FFCConv2d, FFCLinear, set_backend
 from ffc_dense.method.fast import triton_mean
@@ -50,15 +51,6 @@ def cases():
     yield "huge", FFCLinear(24, 5), torch.randn(5, 24) * torch.tensor([1, 1e16, 1, 1e30, 1])[:, None]
     yield "empty-rows", FFCLinear(24, 5), torch.randn(0, 24)
     yield "empty-maps", FFCConv2d(24, 5), torch.randn(0, 24, 3, 3)
-
-
-def gradients(layer, x, forward):
-    x = x.detach().requires_grad_()
-    layer.zero_grad(set_to_none=True)
-    y = forward(x)
-    direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(y.dtype)
-    y.backward(direction)
-    return {"forward": y.detach(), "x": x.grad, **{name: p.grad for name, p in layer.named_parameters()}}
 
 
 def errors(layer, x):

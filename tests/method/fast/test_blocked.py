@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from gradients import gradients
 from torch import nn
 
 from ffc_dense import FFCConv2d, FFCLinear, get_backend, set_backend
@@ -39,16 +40,6 @@ def is_recomputed(y):
             names.add(node.name())
             waiting += [parent for parent, _ in node.next_functions]
     return "_RecomputedMeanBackward" in names
-
-
-def gradients(layer, x, forward=None):
-    """Result and gradients of a fixed random projection of it, by name."""
-    layer.zero_grad(set_to_none=True)
-    x = x.detach().requires_grad_()
-    y = (forward or layer)(x)
-    direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
-    (y * direction).sum().backward()
-    return {"forward": y.detach(), "x": x.grad, **{name: p.grad for name, p in layer.named_parameters()}}
 
 
 def assert_literal(literal, layer, x, dtype=torch.float32):
