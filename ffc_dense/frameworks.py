@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UserError
-from .safe_files import without_query
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,8 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
         UserError: the config or the checkpoint is not there, the config is a LazyConfig, or the overrides are those of
             the other framework.
     """
+    from .safe_files import without_query  # imports torch
+
     framework, kind = recognise(config)
     if not Path(without_query(checkpoint)).is_file():
         raise UserError(f"the checkpoint {Path(without_query(checkpoint))} is not a file")

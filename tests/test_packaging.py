@@ -33,6 +33,12 @@ def test_importing_the_core_loads_no_framework():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_program_and_the_recogniser_start_without_torch():
+    done = run("import sys, ffc_dense.cli.__main__, ffc_dense.frameworks\nprint('torch' in sys.modules)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "False"
+
+
 def test_the_core_works_without_any_framework():
     code = "import torch, ffc_dense\nprint(ffc_dense.FFCLinear(4, 3).eval()(torch.ones(2, 4)).shape)"
     done = run(code, blocked=[name for name in FRAMEWORKS if name != "numpy"])
