@@ -89,15 +89,17 @@ def test_readme_builds_the_detectron2_that_is_pinned():
     assert commit in (ROOT / "requirements" / "detectron2.txt").read_text()
 
 
-def test_readme_python_runs():
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 3
+@pytest.mark.parametrize(("page", "least"), [("README.md", 3), ("CONTRIBUTING.md", 1)])
+def test_python_on_the_pages_runs(page, least):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(blocks) >= least
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, page, "exec"), {})
 
 
-def test_readme_links_exist():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_exist(page):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()) if "://" not in link]
     assert links and [link for link in links if not (ROOT / link).exists()] == []
 
 

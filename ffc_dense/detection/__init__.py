@@ -10,10 +10,10 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise
+    from ..frameworks import DETECTRON2
+
     raise ModuleNotFoundError(
-        "ffc_dense.detection needs detectron2, which is not installed. Install it from source: pip install "
-        "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git', "
-        "then pip install 'ffc_dense[detection]'",
+        f"ffc_dense.detection needs detectron2, which is not installed. Install it from source: {DETECTRON2.install}",
         name="detectron2",
     ) from error
 

@@ -10,9 +10,10 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "mmseg":
         raise
+    from ..frameworks import MMSEG
+
     raise ModuleNotFoundError(
-        "ffc_dense.segmentation needs MMSegmentation 1.x, which is not installed: pip install "
-        "'ffc_dense[segmentation]' (maintained packages), or mmsegmentation>=1.2 with a matching mmcv",
+        f"ffc_dense.segmentation needs MMSegmentation 1.x, which is not installed: {MMSEG.install}",
         name="mmseg",
     ) from error
 
