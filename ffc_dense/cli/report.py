@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.reliability.saving import NotSaved, write_text_atomically
 from ffc_dense.report import Group, collect, render
 from ffc_dense.report.page import MOST_IMAGES
 from ffc_dense.runs import analyses
@@ -88,9 +89,10 @@ def main(argv: list[str] | None = None) -> None:
             page = render(groups, args.max_images)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--output: {output} cannot be written: {error}") from error
+            write_text_atomically(page, output)
+        except (OSError, NotSaved) as error:
+            cause = error.__cause__ if isinstance(error, NotSaved) else error
+            raise UserError(f"--output: {output} cannot be written: {cause}") from error
         print(f"report: {os.path.relpath(output)} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
