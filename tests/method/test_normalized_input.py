@@ -151,7 +151,6 @@ def test_training_scalars_count_the_units_of_the_normalised_feature(scramble):
 
 
 def test_grad_cam_counts_the_units_of_the_normalised_feature(scramble):
-    pytest.importorskip("pytorch_grad_cam")
     from ffc_dense.inspection.gradcam.maps import Head
 
     for kind, num_filters in (("linear", 3), ("conv", 0)):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ffc_dense.method.fast import threads
 from ffc_dense.reliability.preemption import outlive_others_signals
 
 
@@ -30,6 +31,18 @@ def remember(worker_id: int) -> None:
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_a_worker_outlives_sigterm_of_all_but_the_training(start_method, monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # as the docstring asks for
+    assert_outlives(start_method)
+
+
+def test_a_forked_worker_outlives_it_after_the_layers_threads_have_worked():
+    number = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert threads.run(lambda part: part + 1, [1, 2, 3]) == [2, 3, 4]
+    torch.set_num_threads(number)
+    assert_outlives("fork")
+
+
+def assert_outlives(start_method):
     init = functools.partial(outlive_others_signals, remember)
     loader = DataLoader(WorkerNumbers(), 1, num_workers=1, multiprocessing_context=start_method, worker_init_fn=init)
     batches = iter(loader)

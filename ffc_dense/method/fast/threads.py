@@ -5,6 +5,7 @@ core is busy with something else. Here each thread works on pieces of its own an
 """
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,9 +68,18 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def _forget() -> None:
-    """In a forked process the threads do not exist."""
+    """In a forked process the threads do not exist.
+
+    torch starts a native thread there as soon as somebody sets the number of threads, as data loader workers do. It
+    must take no signal: SIGTERM would end a worker that has blocked it (``reliability.preemption``). So it is started
+    here, with every signal blocked.
+    """
     global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+    started, _pool, _lock = _pool is not None, None, threading.Lock()
+    if started:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        torch.set_num_threads(torch.get_num_threads())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 if hasattr(os, "register_at_fork"):

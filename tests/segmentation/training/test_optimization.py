@@ -72,7 +72,7 @@ def test_amp_trains_an_ffc_model(tmp_path, monkeypatch):
     runner = Runner.from_cfg(cfg)
     layer = runner.model.decode_head.conv_seg
     dtypes = set()
-    layer.register_forward_hook(lambda module, args, logits: dtypes.add(logits.dtype))
+    layer.register_forward_hook(lambda module, args, logits: dtypes.add(logits.dtype) if module.training else None)
     runner.train()
     assert isinstance(runner.optim_wrapper, AmpOptimWrapper)
     assert dtypes <= {torch.bfloat16, torch.float16} and len(dtypes) == 1
