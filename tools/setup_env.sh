@@ -42,8 +42,8 @@ step 2 "torch, evaluators: about 6 GB, minutes on a fast network"
 "${pip[@]}" install --progress-bar off -r requirements/lock.txt 2>&1 \
     | { grep -vE "^(Requirement already|Looking in| *WARNING)" || true; }
 
-step 3 "mmseg and detectron2, by hash"
-"${pip[@]}" install -q --no-deps --require-hashes -r requirements/mmseg.txt
+step 3 "mmseg, mmpretrain and detectron2, by hash"
+"${pip[@]}" install -q --no-deps --require-hashes -r requirements/mmseg.txt -r requirements/mmpretrain.txt
 # The wheel is tagged for another Python. It brings a compiled _C for that one and a stray top-level `tools`, which
 # would shadow others: they stay behind.
 unpacked=$(mktemp -d)
@@ -55,5 +55,5 @@ cp -r "$unpacked"/detectron2 "$unpacked"/sal_detectron2-* "$site"
 
 step 4 "ffc_dense (editable)"
 "${pip[@]}" install -q --no-deps --no-build-isolation -e .
-"$venv/bin/python" -W ignore -c 'import torch, torchvision, detectron2, mmseg, ffc_dense; print("environment: torch", torch.__version__, "ready")'
+"$venv/bin/python" -W ignore -c 'import torch, torchvision, detectron2, mmseg, mmpretrain, ffc_dense; print("environment: torch", torch.__version__, "ready")'
 echo "$wanted" > "$stamp"
