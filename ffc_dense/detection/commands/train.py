@@ -3,7 +3,8 @@
 Follows detectron2's ``tools/train_net.py``, except that FFC's config keys and ROI heads and the mini dataset are there,
 that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, that a training writes its settings, as scaled, to
 ``OUTPUT_DIR/train_config.yaml``, and that ``--eval-only`` refuses a checkpoint that lacks weights of the model and
-writes ``OUTPUT_DIR/results.json``, which names the checkpoint. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the number
+writes ``OUTPUT_DIR/results.json``, which names the checkpoint; it changes no file of a training that is in the folder,
+and logs into ``OUTPUT_DIR/eval_only`` there. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the number
 of CPU processes. Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and what is not
 there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read. Config, weights and proposal
 files are data: nothing in them runs (SECURITY.md). A wrong config is one message and exit code 2; ``--debug`` shows
@@ -20,13 +21,14 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import default_argument_parser, default_setup
+from detectron2.engine import default_argument_parser
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
 from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.training.preemption import launch
@@ -81,18 +83,19 @@ def setup(args) -> CfgNode:
             mode = getattr(args, "dataset_check", "error")
             check_datasets(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, classes, key, mode)
         cfg.freeze()
-        default_setup(cfg, args)
+        args.log_folder = set_up(cfg, args)
     if cfg.MODEL.DEVICE != wanted:
         logging.getLogger("detectron2").warning("MODEL.DEVICE: no CUDA on this machine, running on the CPU")
     return cfg
 
 
-def evaluate(cfg: CfgNode, resume: bool) -> dict:
+def evaluate(cfg: CfgNode, resume: bool, folder: str = "") -> dict:
+    """Score a checkpoint: detections into ``folder`` (default: OUTPUT_DIR), scores into ``OUTPUT_DIR/results.json``."""
     with reading_input(partial(explain_build, cfg=cfg)):
         model = Trainer.build_model(cfg)
         checkpointer = EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    results = Trainer.test(cfg, model)
+    results = Trainer.test(with_output_folder(cfg, folder or cfg.OUTPUT_DIR), model)
     if comm.is_main_process():
         verify_results(cfg, results)
         last = resume and checkpointer.has_checkpoint()
@@ -109,7 +112,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
 def main(args):
     cfg = setup(args)
     if args.eval_only:
-        return evaluate(cfg, args.resume)
+        return evaluate(cfg, args.resume, args.log_folder)
     with reading_input(partial(explain_build, cfg=cfg)):
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)

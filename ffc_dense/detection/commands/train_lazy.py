@@ -15,7 +15,7 @@ import signal
 from functools import partial
 
 from detectron2.config import LazyConfig, instantiate
-from detectron2.engine import default_argument_parser, default_setup, default_writers, hooks
+from detectron2.engine import default_argument_parser, default_writers, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +25,7 @@ from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.inputs.config_checks import check_lazy_config, lazy_datasets
 from ffc_dense.detection.inputs.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.installing import create_ddp_model
 from ffc_dense.detection.training.atomic_checkpoint import AtomicCheckpointer, KeepNewest
@@ -82,7 +83,7 @@ def setup(args) -> DictConfig:
             mode = getattr(args, "dataset_check", "error")
             classes = OmegaConf.select(cfg, "model.roi_heads.num_classes")
             check_datasets(*lazy_datasets(cfg), classes, "model.roi_heads.num_classes", mode)
-        default_setup(cfg, args)
+        args.log_folder = set_up(cfg, args)
     if train.device != wanted:
         logging.getLogger("detectron2").warning("train.device: no CUDA on this machine, running on the CPU")
     return cfg
@@ -111,12 +112,12 @@ def test(cfg: DictConfig, model: nn.Module) -> dict:
     return results
 
 
-def evaluate(cfg: DictConfig, resume: bool) -> dict:
+def evaluate(cfg: DictConfig, resume: bool, folder: str = "") -> dict:
     model = build_model(cfg)
     checkpointer = EvalCheckpointer(model, cfg.train.output_dir, weights_key="train.init_checkpoint")
     with reading_input():
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    results = test(cfg, model)
+    results = test(with_output_folder(cfg, folder or cfg.train.output_dir), model)
     if comm.is_main_process():
         write_json(results, os.path.join(cfg.train.output_dir, "results.json"))
     return results
@@ -151,7 +152,7 @@ def train(cfg: DictConfig, resume: bool) -> None:
 
 def main(args):
     cfg = setup(args)
-    return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
+    return evaluate(cfg, args.resume, args.log_folder) if args.eval_only else train(cfg, args.resume)
 
 
 def reported_main(args):
