@@ -26,6 +26,7 @@ from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 
 from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection.inputs.architectures import num_classes
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
 from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
@@ -78,8 +79,7 @@ def setup(args) -> CfgNode:
         if not args.eval_only:
             if not cfg.DATASETS.TRAIN:
                 raise UserError("DATASETS.TRAIN: there is nothing to train on; name a registered dataset")
-            part = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
-            classes, key = cfg.MODEL[part].NUM_CLASSES, f"MODEL.{part}.NUM_CLASSES"
+            classes, key = num_classes(cfg)
             mode = getattr(args, "dataset_check", "error")
             check_datasets(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, classes, key, mode)
         cfg.freeze()
