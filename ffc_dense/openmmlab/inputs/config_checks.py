@@ -1,26 +1,27 @@
-"""Keys of an mmseg config that would fail late, or would be passed over in silence."""
+"""Keys of an mmengine config that would fail late, or would be passed over in silence."""
 
 import copy
-import inspect
-import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
+from importlib import import_module
+from types import ModuleType
 
 from mmengine.config import Config
 
 from ...errors import UserError
+from ...frameworks import FRAMEWORKS
 from .config_errors import class_of, unregistered_type
 
 RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg",
                "test_cfg", "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks",
                "custom_hooks", "custom_imports", "load_from", "launcher", "env_cfg", "log_processor", "visualizer",
                "default_scope", "randomness")  # fmt: skip
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def check_config(cfg: Config) -> None:
-    """Refuse an unknown optimizer, numbers of classes that differ, schedules that end before they begin, and top-level
-    keys that resemble one that mmengine reads, which it would pass over in silence.
+    """Refuse an unknown optimizer, schedules that end before they begin, top-level keys that resemble one that mmengine
+    reads, which it would pass over in silence, and what the framework's own ``check_classes`` finds.
 
     Raises:
         UserError: the message names the key.
@@ -42,10 +43,36 @@ def check_config(cfg: Config) -> None:
                 f"param_scheduler.{index}: end {end} should be larger than begin {begin}, where the warm-up ends; "
                 "train longer, or shorten the warm-up"
             )
-    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        dataset = (cfg.get(loader) or {}).get("dataset")
-        for name, each in wrapped_datasets(dataset, f"{loader}.dataset"):
-            _check_classes(cfg.model, each, name)
+    own = checks_of(cfg)
+    for name, dataset in datasets_of(cfg) if own else ():
+        own.check_classes(cfg.model, dataset, name)
+
+
+def check_folders(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Refuse datasets whose folders lack what the framework's own ``check_folder`` looks for.
+
+    Raises:
+        UserError: the message names the key and the folder.
+    """
+    own = checks_of(cfg)
+    for name, dataset in datasets_of(cfg, loaders) if own else ():
+        own.check_folder(dataset, name)
+
+
+def checks_of(cfg: Config) -> ModuleType | None:
+    """``inputs/config_checks.py`` of the adapter whose framework has the config's ``default_scope``, if any.
+
+    Its ``check_classes(model, dataset, name)`` and ``check_folder(dataset, name)`` raise a UserError.
+    """
+    rows = {row.scope: row for row in FRAMEWORKS if row.scope}
+    row = rows.get(cfg.get("default_scope") or "")
+    return import_module(f"{row.adapter}.inputs.config_checks") if row else None
+
+
+def datasets_of(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Iterator[tuple[str, Mapping]]:
+    """(path of the key, config) of every dataset of the config."""
+    for loader in loaders:
+        yield from wrapped_datasets((cfg.get(loader) or {}).get("dataset"), f"{loader}.dataset")
 
 
 def closest_runner_key(key: str) -> str:
@@ -74,51 +101,3 @@ def metainfo_of(dataset: Mapping) -> dict:
     if hasattr(kind, "_load_metainfo"):  # a value may be the path of a file with a name on each line
         return kind._load_metainfo(own)
     return {**(getattr(kind, "METAINFO", None) or {}), **own}
-
-
-def _check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
-    classes = metainfo_of(dataset).get("classes")
-    if not classes:
-        return
-    model, above = (model["member"], "model.member") if "member" in model else (model, "model")  # of an ensemble
-    for part in ("decode_head", "auxiliary_head"):
-        heads = model.get(part) or ()
-        for index, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
-            if head.get("type") == "STDCHead":  # detects boundaries, with two classes of its own
-                continue
-            number = head.get("num_classes")
-            path = f"{above}.{part}" + (f".{index}" if isinstance(heads, list | tuple) else "") + ".num_classes"
-            if isinstance(number, int) and number != len(classes):
-                raise UserError(
-                    f"{path}: {number}, but {name}, a {dataset.get('type')}, has {len(classes)} classes; set it to "
-                    f"{len(classes)}, or name the classes in {name}.metainfo"
-                )
-
-
-def check_folders(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Refuse datasets in Cityscapes' layout without images or labels; mmengine fails on them in words of numpy."""
-    for loader in loaders:
-        dataset = (cfg.get(loader) or {}).get("dataset") or {}
-        kind = class_of(dict(dataset))
-        if not (inspect.isclass(kind) and kind.__name__ == "CityscapesDataset") or dataset.get("ann_file"):
-            continue
-        suffixes = {"img_path": dataset.get("img_suffix", "_leftImg8bit.png"),
-                    "seg_map_path": dataset.get("seg_map_suffix", "_gtFine_labelTrainIds.png")}  # fmt: skip
-        for key, suffix in suffixes.items():
-            below = (dataset.get("data_prefix") or {}).get(key)
-            if not below:
-                continue
-            folder = Path(dataset.get("data_root") or "", below)
-            fault = "there is no folder" if not folder.is_dir() else ""
-            if not fault and not _holds(folder, suffix):
-                fault = f"no file ends with {suffix} in"
-            if fault:
-                raise UserError(
-                    f"{loader}.dataset.data_root, .data_prefix.{key}: {fault} {folder}; correct the path, or lay the "
-                    "dataset out as docs/DATASETS.md says"
-                )
-
-
-def _holds(folder: Path, suffix: str) -> bool:
-    """Whether a file below the folder, or below a link in it, has a name that ends with ``suffix``."""
-    return any(name.endswith(suffix) for _, _, names in os.walk(folder, followlinks=True) for name in names)

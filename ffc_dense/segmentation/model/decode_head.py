@@ -7,7 +7,7 @@ the size that the head upsamples to.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...method.layers import FFCConv2d
 from ...method.options import split, takes_options
+from ...openmmlab.model.ffc_head import FFCHead
 from .upsampled_vote import vote_once, vote_upsampled
 
 VOTE_AT = ("prediction", "feature")
@@ -63,7 +64,7 @@ else:
     _Head = object
 
 
-class FFCDecodeHead(_Head):
+class FFCDecodeHead(FFCHead, _Head):
     """Stands before an mmseg decode head in the bases of an ``FFC*Head``.
 
     The head is identical to its mmseg twin, except that ``conv_seg`` is an :class:`ffc_dense.FFCConv2d` (after the
@@ -104,13 +105,9 @@ class FFCDecodeHead(_Head):
         self.conv_seg = FFCConv2d.from_layer(self.conv_seg, **options)
 
     @property
-    def test_reduce(self) -> str:
-        """That of ``conv_seg``: 'vote', 'mean' or a single output, 'out1' ... 'outM'. May be set at any time."""
-        return self.conv_seg.test_reduce
-
-    @test_reduce.setter
-    def test_reduce(self, name: str) -> None:
-        self.conv_seg.test_reduce = name
+    def ffc_layer(self) -> FFCConv2d:
+        """``conv_seg``."""
+        return self.conv_seg
 
     @property
     def vote_at(self) -> str:
@@ -125,24 +122,6 @@ class FFCDecodeHead(_Head):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, vote_at={self.vote_at!r}"
-
-    def init_weights(self) -> None:
-        """As in the stock head, which starts a seeded model with the same numbers; the filters start at 1 and 0.
-
-        mmengine applies an ``init_cfg`` override such as ``Normal`` on ``conv_seg`` to all of its children; the
-        LayerNorms are shielded from it. Those that a checkpoint (``Pretrained``) brings are kept.
-        """
-        layer = self.conv_seg
-        shielded: list[Any] = [module for module in (layer.filters, layer.input_norm) if module is not None]
-        if not self.is_init:
-            layer.init_weights()
-        for module in shielded:
-            module.apply = lambda initialize, module=module: module
-        try:
-            super().init_weights()
-        finally:
-            for module in shielded:
-                del module.apply
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, K, h, w) logits; while ``predict`` runs, (M * N, K, h, w): every output."""

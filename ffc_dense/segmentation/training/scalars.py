@@ -1,32 +1,22 @@
-"""Accuracy of every output and active units of every stage in mmengine's visualizer."""
+"""Accuracy of every output and active units of every stage while a segmentor trains."""
 
 import math
-from contextlib import ExitStack
-from functools import partial
 
 import torch
-from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...inspection.decisions import NONE
-from ...inspection.training import training_scalars
-from ...method.replacing import replaced_method
-from ..model.decode_head import FFCDecodeHead
+from ...openmmlab.training.scalars import TrainingScalarsHook
 
 
 @HOOKS.register_module()
-class FFCScalarsHook(Hook):
-    """Gives ``ffc/out1/accuracy`` ... ``ffc/vote/accuracy`` and ``ffc/stage0/active_units`` ... to the visualizer.
+class FFCScalarsHook(TrainingScalarsHook):
+    """:class:`.TrainingScalarsHook` of segmentors.
 
-    Its backends (LocalVisBackend, TensorboardVisBackend, WandbVisBackend, ...) draw them; the text log stays as it is.
     The numbers are those of an evenly spaced part of the batch's pixels, at the feature's resolution, with the nearest
     label, in training mode (a dropped-out channel is not active). Names of heads other than ``decode_head`` stand
-    before theirs. Between the iterations that are looked at, the model runs as it would without the hook. The first
-    process alone computes them, from its own part of the batch; nothing is exchanged.
+    before theirs.
 
     Args:
         interval: iterations from one look to the next; 0 for none.
@@ -36,49 +26,18 @@ class FFCScalarsHook(Hook):
         ValueError: an argument is not an integer in its range.
     """
 
-    priority = "BELOW_NORMAL"
+    loss_method = "loss_by_feat"
 
     def __init__(self, interval: int = 100, pixels: int = 4096):
-        for name, value, least in (("interval", interval, 0), ("pixels", pixels, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"FFCScalarsHook: {name} must be an integer of at least {least}, got {value!r}")
-        self.interval, self.pixels = interval, pixels
-        self._noting = ExitStack()
-        self._found: dict[str, float] = {}
+        super().__init__(interval)
+        self._check("pixels", pixels, 1)
+        self.pixels = pixels
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        if not self.interval or not self.every_n_train_iters(runner, self.interval) or not is_main_process():
-            return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        heads = [(name, head) for name, head in model.named_modules() if isinstance(head, FFCDecodeHead)]
-        for name, head in heads:
-            features: list[Tensor] = []
-            prefix = "ffc/" if head is model.decode_head or len(heads) == 1 else f"{name}/ffc/"
-            handle = head.conv_seg.register_forward_pre_hook(partial(_note, features))
-            looking = partial(self._loss_by_feat, head, features, prefix)
-            self._noting.callback(handle.remove)
-            self._noting.enter_context(replaced_method(head, "loss_by_feat", looking))
+    def main_head(self, model: nn.Module) -> nn.Module:
+        return model.decode_head
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._noting.close()
-        if self._found:
-            runner.visualizer.add_scalars(self._found, step=runner.iter + 1)
-            self._found = {}
-
-    def after_train(self, runner: Runner) -> None:
-        self._noting.close()
-
-    def _loss_by_feat(self, head, features, prefix, loss_by_feat, seg_logits, batch_data_samples, *args, **kwargs):
-        """``loss_by_feat`` of the head, which is where its labels are."""
-        if features:
-            x, labels = _sampled(features.pop(), batch_data_samples, head.ignore_index, self.pixels)
-            scalars = training_scalars(head.conv_seg, x, labels)
-            self._found |= {prefix + name: value for name, value in scalars.items()}
-        return loss_by_feat(seg_logits, batch_data_samples, *args, **kwargs)
-
-
-def _note(features: list[Tensor], layer, args: tuple) -> None:
-    features[:] = [args[0].detach()]
+    def sampled(self, head, x: Tensor, samples: list) -> tuple[Tensor, Tensor]:
+        return _sampled(x, samples, head.ignore_index, self.pixels)
 
 
 def _sampled(x: Tensor, samples: list, ignore_index: int, pixels: int) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from mmseg.structures import SegDataSample
 from small_segmentor import SIZE, K, N, config, disagreeing, images
 
 from ffc_dense.minidata import make_mini_cityscapes
+from ffc_dense.openmmlab.training import scalars as shared_scalars
 from ffc_dense.runs.mmengine_runs import read
 from ffc_dense.segmentation import FFCScalarsHook
 from ffc_dense.segmentation.training import scalars as training_scalars
@@ -134,7 +135,7 @@ def test_between_two_looks_and_afterwards_nothing_of_the_hook_is_on_the_model():
 
 def test_other_ranks_and_stock_models_are_left_alone(monkeypatch):
     assert step(model_of(head="PSPHead"), 1)[2] == []
-    monkeypatch.setattr(training_scalars, "is_main_process", lambda: False)
+    monkeypatch.setattr(shared_scalars, "is_main_process", lambda: False)
     assert step(model_of(), 1)[2] == []
 
 
