@@ -137,5 +137,5 @@ def test_a_mars_model_is_tested_on_rgb_without_its_teacher(flow_checkpoint):
 
 
 def test_a_mars_model_without_a_trained_teacher_is_refused():
-    with pytest.raises(ValueError, match="teacher.init_cfg: expected dict"):
+    with pytest.raises(ValueError, match=r"teacher\.init_cfg: expected dict"):
         classifier(kind="MARSClassifier", teacher=dict(BACKBONE, in_channels=2))
