@@ -11,7 +11,7 @@ from .fast.dispatch import fast_mean, fast_stage_logits
 from .filtering import FeatureFilter, InputNorm, interpolate_outputs, mean_feature
 from .options import takes_options
 from .plain import why_not_plain
-from .voting import vote
+from .voting import reduce_outputs
 
 FFC_MODULES = ("filters", "input_norm")  # what the stock layer does not have
 
@@ -81,11 +81,7 @@ class _FFCClassifier(_Layer):
 
     def reduce(self, outputs: Tensor) -> Tensor:
         """What ``test_reduce`` makes of the logits of every output: (M, ..., K) -> (..., K), or with maps behind K."""
-        if self.test_reduce == "vote":
-            return vote(outputs, self._feature_dim)[0]
-        if self.test_reduce == "mean":
-            return outputs.mean(0)
-        return outputs[int(self.test_reduce.removeprefix("out")) - 1]
+        return reduce_outputs(outputs, self.test_reduce, self._feature_dim)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The feature's stages [F_0, ..., F_n], each shaped like ``x``; see :class:`ffc_dense.FeatureFilter`."""
