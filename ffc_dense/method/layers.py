@@ -11,7 +11,7 @@ from .fast.dispatch import fast_mean, fast_stage_logits
 from .filtering import FeatureFilter, InputNorm, interpolate_outputs, mean_feature
 from .options import takes_options
 from .plain import why_not_plain
-from .voting import vote
+from .voting import reduce_outputs
 
 FFC_MODULES = ("filters", "input_norm")  # what the stock layer does not have
 
@@ -73,14 +73,15 @@ class _FFCClassifier(_Layer):
             return super().forward(x if self.input_norm is None else self._input(x))
         if self.training or self.test_reduce == "mean":
             return self._mean(x)
-        outputs = self._outputs(x)
-        if self.test_reduce == "vote":
-            return vote(outputs, self._feature_dim)[0]
-        return outputs[int(self.test_reduce.removeprefix("out")) - 1]
+        return self.reduce(self._outputs(x))
 
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
         return self(x, every_output=True)  # a call: hooks may make the weight (pruning, weight_norm, FSDP)
+
+    def reduce(self, outputs: Tensor) -> Tensor:
+        """What ``test_reduce`` makes of the logits of every output: (M, ..., K) -> (..., K), or with maps behind K."""
+        return reduce_outputs(outputs, self.test_reduce, self._feature_dim)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The feature's stages [F_0, ..., F_n], each shaped like ``x``; see :class:`ffc_dense.FeatureFilter`."""
