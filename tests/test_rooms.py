@@ -11,6 +11,7 @@ ALLOWED = {  # what of the frameworks each room may import when it is imported
     "detection": {"detectron2", "fvcore", "torchvision"},
     "segmentation": {"mmseg", "mmengine", "mmcv"},
     "openmmlab": {"mmengine"},
+    "video": {"mmpretrain", "mmengine", "mmcv"},
 }
 
 

@@ -33,7 +33,7 @@ def reductions_of(model: VideoClassifier, outputs: Tensor, wanted: list[str]) ->
     """{reduction: logits (B, K)} of one stream's outputs (M, B, K).
 
     Raises:
-        ValueError: ``wanted`` holds no reduction of the model; see :func:`ffc_dense.method.reductions.choose_reductions`.
+        ValueError: ``wanted`` holds no reduction of the model, as ``choose_reductions`` says.
     """
     names = choose_reductions(model, wanted)
     return {name: outputs[0] if name == STOCK else reduce_outputs(outputs, name) for name in names}
