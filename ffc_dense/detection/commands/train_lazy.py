@@ -11,17 +11,18 @@ since ``_target_`` calls what it names, but does not look like one: such a file 
 
 import logging
 import os
-import signal
+from argparse import Namespace
 from functools import partial
 
 from detectron2.config import LazyConfig, instantiate
-from detectron2.engine import default_argument_parser, default_writers, hooks
+from detectron2.engine import default_writers, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection.commands.running import argument_parser, run
 from ffc_dense.detection.inputs.config_checks import check_lazy_config, lazy_datasets
 from ffc_dense.detection.inputs.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
@@ -31,12 +32,12 @@ from ffc_dense.detection.installing import create_ddp_model
 from ffc_dense.detection.training.atomic_checkpoint import AtomicCheckpointer, KeepNewest
 from ffc_dense.detection.training.data_stream import ContinueDataStream
 from ffc_dense.detection.training.finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
-from ffc_dense.detection.training.preemption import StopOnSigterm, launch
+from ffc_dense.detection.training.preemption import StopOnSigterm
 from ffc_dense.detection.training.scalars import OutputScalarsHook
 from ffc_dense.detection.training.trainer import errors_without_traceback
-from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.errors.reporting import reading_input
 from ffc_dense.reliability.random_state import kept_random_state
-from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
+from ffc_dense.safe_files import UnsafeFileError
 from ffc_dense.text import write_json
 
 
@@ -155,30 +156,11 @@ def main(args):
     return evaluate(cfg, args.resume, args.log_folder) if args.eval_only else train(cfg, args.resume)
 
 
-def reported_main(args):
-    """:func:`main`, where an error of the input is a message and an exit code; in each process of the job."""
-    with reporting("lazyconfig_train_net.py", args.debug):
-        return main(args)
-
-
-def parse_args(argv: list[str] | None = None):
-    parser = default_argument_parser()
-    add_weights_only_argument(parser)
+def parse_args(argv: list[str] | None = None) -> Namespace:
+    parser = argument_parser()
     add_dataset_check_argument(parser)
-    add_debug_argument(parser)
     return parser.parse_args(argv)
 
 
 def command(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with reporting("lazyconfig_train_net.py", args.debug):
-        launch(
-            reported_main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
-        )
+    run(main, "lazyconfig_train_net.py", parse_args(argv))

@@ -7,7 +7,10 @@ from types import CodeType
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from ...errors import UserError
+
 ROI_HEADS = ("build_roi_heads", "ROI_HEADS_REGISTRY")
+NO_INSTANCES = {"SemanticSegmentor": "a label map", "ProposalNetwork": "proposals"}
 CLASSES = {"RetinaNet": "RETINANET", "SemanticSegmentor": "SEM_SEG_HEAD"}  # the section with NUM_CLASSES
 
 
@@ -18,6 +21,38 @@ def has_roi_heads(cfg: CfgNode) -> bool:
 def builds(architecture: str, *names: str) -> bool:
     """Whether the code of a registered meta architecture uses one of these functions or registries."""
     return not _used(META_ARCH_REGISTRY.get(architecture)).isdisjoint(names)
+
+
+def takes_proposals(cfg: CfgNode) -> bool:
+    """Whether the model makes no proposals of its own, and takes those of ``DATASETS.PROPOSAL_FILES_*``."""
+    builder = "build_proposal_generator", "PROPOSAL_GENERATOR_REGISTRY"
+    precomputed = cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals"
+    return precomputed and builds(cfg.MODEL.META_ARCHITECTURE, *builder)
+
+
+def check_single_images(cfg: CfgNode) -> None:
+    """Refuse models that find no instances in an image alone.
+
+    Raises:
+        UserError: the message says what the model needs or gives, and where it runs.
+    """
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    if takes_proposals(cfg):
+        raise UserError(
+            "MODEL.PROPOSAL_GENERATOR.NAME PrecomputedProposals: an image alone has no proposals; score the model on a "
+            "dataset that has some (ffc-dense evaluate, analyze), or use a config with RPN"
+        )
+    if architecture in NO_INSTANCES:
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE {architecture}: it gives {NO_INSTANCES[architecture]}, no instances, which are "
+            "what is shown here; score it with ffc-dense evaluate"
+        )
+
+
+def boxes_alone(cfg: CfgNode) -> None:
+    """Switch masks and keypoints off, where the model does without them."""
+    if cfg.MODEL.META_ARCHITECTURE != "PanopticFPN":  # which builds its answer of masks
+        cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
 
 
 def num_classes(cfg: CfgNode) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """Keys of a detectron2 config that would fail late, or would be passed over in silence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
@@ -24,25 +24,38 @@ from ...errors.wording import closest, one_of
 from ...method import options
 from ..model.config import FFC, key_of
 from ..model.roi_heads import Res5Stride1ROIHeads
-from .architectures import builds, has_roi_heads
+from .architectures import builds, has_roi_heads, takes_proposals
 from .config_errors import check_nodes, default_cfg
 
 HEADS = "MODEL.ROI_HEADS.NAME"
 
 
-def check_config(cfg: CfgNode) -> None:
+SPLITS = ("TRAIN", "TEST")
+
+
+def check_config(cfg: CfgNode, splits: Sequence[str] = SPLITS) -> None:
     """Refuse names that nothing is registered under, and values of the FFC keys that do not work or have no effect.
+
+    Args:
+        splits: of the keys ``DATASETS.TRAIN`` and ``DATASETS.TEST``, those whose datasets are looked at; a model alone
+            needs none.
 
     Raises:
         UserError: the message names the key and the value, and what to write.
     """
     check_model(cfg)
-    check_registered_datasets("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
-    check_registered_datasets("DATASETS.TEST", cfg.DATASETS.TEST)
+    for split in splits:
+        check_registered_datasets(f"DATASETS.{split}", cfg.DATASETS[split])
+        files = cfg.DATASETS[f"PROPOSAL_FILES_{split}"] if cfg.MODEL.LOAD_PROPOSALS else ()
+        if takes_proposals(cfg) and len(files) != len(cfg.DATASETS[split]):
+            raise UserError(
+                f"DATASETS.PROPOSAL_FILES_{split}: the model takes precomputed proposals; set MODEL.LOAD_PROPOSALS "
+                f"True and name a file for each dataset of DATASETS.{split}"
+            )
 
 
 def check_model(cfg: CfgNode) -> None:
-    """Identical to :func:`check_config`, except that the datasets are not looked at."""
+    """Identical to :func:`check_config` without splits."""
     for key, name, registry in _registered(cfg):
         if name not in registry:
             names = [registered for registered, _ in registry]
