@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UserError
+from .scopes import imported_modules, mmengine_scope
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,22 @@ MMSEG = Framework(
     weights_key="state_dict",
     scope="mmseg",
 )
-FRAMEWORKS = (DETECTRON2, MMSEG)
+MMPRETRAIN = Framework(
+    name="mmpretrain",
+    title="MMPretrain",
+    adapter="ffc_dense.classification",
+    package="mmpretrain",
+    install="pip install 'ffc_dense[classification]' (maintained packages), or mmpretrain>=1.2 with a matching mmcv",
+    reader="ffc_dense.runs.mmengine_runs",
+    task="classification",
+    unit="images",
+    metrics=("top1", "top5"),
+    main_metric="top1",
+    log_prefix="accuracy/",
+    weights_key="state_dict",
+    scope="mmpretrain",
+)
+FRAMEWORKS = (DETECTRON2, MMSEG, MMPRETRAIN)
 
 
 def by_name(name: str) -> Framework:
@@ -95,7 +111,8 @@ def recognise(config: str | Path) -> tuple[Framework, str]:
     """The framework of a config file and the file's kind: 'yaml', 'lazy' (detectron2's LazyConfig) or 'mmengine'.
 
     Nothing in the file runs. Its import statements tell a LazyConfig from mmengine's Python configs, its keys a
-    detectron2 yaml (MODEL, _BASE_) from mmengine's (model, _base_) and from a saved LazyConfig (_target_).
+    detectron2 yaml (MODEL, _BASE_) from mmengine's (model, _base_) and from a saved LazyConfig (_target_);
+    :func:`.mmengine_scope` tells the frameworks on mmengine apart.
 
     Raises:
         UserError: there is no such file, or it is no config of a known framework.
@@ -108,26 +125,26 @@ def recognise(config: str | Path) -> tuple[Framework, str]:
         if "_target_" in text:
             return DETECTRON2, "lazy"
         keys = re.findall(r"^([A-Za-z_]+):", text, re.MULTILINE)
-        return (MMSEG, "mmengine") if any(map(str.islower, keys)) else (DETECTRON2, "yaml")
+        return (_on_mmengine(path), "mmengine") if any(map(str.islower, keys)) else (DETECTRON2, "yaml")
     if path.suffix == ".json":
-        return MMSEG, "mmengine"
+        return _on_mmengine(path), "mmengine"
     if path.suffix != ".py":
-        raise UserError(f"{path}: expected detectron2's .yaml or mmseg's .py")
-    return (DETECTRON2, "lazy") if _is_lazy(path) else (MMSEG, "mmengine")
+        raise UserError(f"{path}: expected detectron2's .yaml, or a .py of mmseg or mmpretrain")
+    return (DETECTRON2, "lazy") if _is_lazy(path) else (_on_mmengine(path), "mmengine")
+
+
+def _on_mmengine(path: Path) -> Framework:
+    """Whose an mmengine config is: MMSegmentation's, unless it or a base of it says otherwise."""
+    scope = mmengine_scope(path)
+    return next((row for row in FRAMEWORKS if scope and row.scope == scope), MMSEG)
 
 
 def _is_lazy(path: Path) -> bool:
     """Whether a Python config is a LazyConfig: it imports detectron2, our adapter of it, or a neighbouring file."""
     try:
-        tree = ast.parse(path.read_text(errors="replace"))
+        modules = imported_modules(ast.parse(path.read_text(errors="replace")))
     except SyntaxError:
         return False  # the framework says where
-    modules = []
-    for node in tree.body:  # mmengine's pure Python configs import their bases below `with read_base():`
-        if isinstance(node, ast.ImportFrom):
-            modules.append("." * node.level + (node.module or ""))
-        elif isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
     return any(each.startswith((".", "detectron2", DETECTRON2.adapter, "omegaconf")) for each in modules)
 
 
@@ -135,10 +152,10 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
     """The framework of a config that has a checkpoint and overrides.
 
     Args:
-        config: detectron2's yaml or mmseg's Python file.
+        config: detectron2's yaml, or a Python file of a framework on mmengine.
         checkpoint: a file; ``?sha256=HEX`` may follow.
         overrides: detectron2's KEY VALUE pairs.
-        cfg_options: mmseg's KEY=VALUE pairs.
+        cfg_options: mmengine's KEY=VALUE pairs.
 
     Raises:
         UserError: the config or the checkpoint is not there, the config is a LazyConfig, or the overrides are those of
@@ -150,9 +167,11 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
     if not Path(without_query(checkpoint)).is_file():
         raise UserError(f"the checkpoint {Path(without_query(checkpoint))} is not a file")
     if framework is DETECTRON2 and cfg_options:
-        raise UserError(f"--cfg-options are for mmseg, {config} is detectron2's: write KEY VALUE instead")
+        raise UserError(
+            f"--cfg-options are for mmseg and mmpretrain, {config} is detectron2's: write KEY VALUE instead"
+        )
     if kind == "lazy":
         raise UserError(f"{config} is a detectron2 LazyConfig: name its yaml twin, which has the same parameter names")
-    if framework is MMSEG and overrides:
-        raise UserError(f"{' '.join(overrides)}: {config} is mmseg's, write --cfg-options KEY=VALUE instead")
+    if framework.scope and overrides:
+        raise UserError(f"{' '.join(overrides)}: {config} is {framework.name}'s, write --cfg-options KEY=VALUE instead")
     return framework

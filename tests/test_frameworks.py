@@ -8,8 +8,9 @@ from repository import ROOT
 
 from ffc_dense.cli.shipped_configs import shipped
 from ffc_dense.errors import UserError
-from ffc_dense.frameworks import DETECTRON2, FRAMEWORKS, MMSEG, by_name, framework_of, recognise
+from ffc_dense.frameworks import DETECTRON2, FRAMEWORKS, MMPRETRAIN, MMSEG, by_name, framework_of, recognise
 
+MMPRETRAIN_FOLDERS = ("imagenet", "mini_imagenet")
 LAZY = {f"coco/faster_rcnn_R_50_FPN_1x{suffix}.py" for suffix in ("", "_ffc")}
 
 
@@ -17,7 +18,7 @@ LAZY = {f"coco/faster_rcnn_R_50_FPN_1x{suffix}.py" for suffix in ("", "_ffc")}
 def test_every_shipped_config_is_recognised(config):
     expected = (DETECTRON2, "lazy") if config in LAZY else (DETECTRON2, "yaml")
     if config.endswith(".py") and config not in LAZY:
-        expected = (MMSEG, "mmengine")
+        expected = (MMPRETRAIN if config.startswith(MMPRETRAIN_FOLDERS) else MMSEG, "mmengine")
     assert recognise(ROOT / "configs" / config) == expected
 
 
@@ -38,6 +39,16 @@ def test_every_shipped_config_is_recognised(config):
         ),
         ("a.py", "from mmseg.models import PSPHead\nmodel = dict(type=PSPHead)\n", (MMSEG, "mmengine")),
         ("a.py", "this is no Python", (MMSEG, "mmengine")),  # whoever reads it says where
+        ("a.py", "default_scope = 'mmpretrain'\n", (MMPRETRAIN, "mmengine")),
+        ("a.py", "default_scope = 'mmseg'\nfrom mmpretrain.models import ResNet\n", (MMSEG, "mmengine")),
+        ("a.py", "custom_imports = dict(imports=['ffc_dense.classification'])\n", (MMPRETRAIN, "mmengine")),
+        ("a.py", "_base_ = 'mmpretrain::resnet/resnet50_8xb32_in1k.py'\n", (MMPRETRAIN, "mmengine")),
+        ("a.py", "_base_ = ['./none.py', 'mmpretrain::_base_/default_runtime.py']\n", (MMPRETRAIN, "mmengine")),
+        ("a.py", "from mmpretrain.models import ResNet\n", (MMPRETRAIN, "mmengine")),
+        ("a.py", "# mmpretrain\nx = 'mmpretrain'\n", (MMSEG, "mmengine")),  # no statement about the scope
+        ("a.yaml", "default_scope: mmpretrain\nmodel:\n  type: ImageClassifier\n", (MMPRETRAIN, "mmengine")),
+        ("a.json", '{"default_scope": "mmpretrain"}', (MMPRETRAIN, "mmengine")),
+        ("a.json", '{"custom_imports": {"imports": ["ffc_dense.classification"]}}', (MMPRETRAIN, "mmengine")),
         ("a.yaml", "MODEL:\n  WEIGHTS: ''\n", (DETECTRON2, "yaml")),
         ("a.yaml", "_BASE_: b.yaml\n", (DETECTRON2, "yaml")),
         ("a.yaml", "", (DETECTRON2, "yaml")),
@@ -50,6 +61,25 @@ def test_every_shipped_config_is_recognised(config):
 def test_a_config_is_recognised_by_what_is_in_it(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text)
     assert recognise(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("_base_ = './base.py'\n", MMPRETRAIN),
+        ("_base_ = ['../base.py', 'below/runtime.py']\n", MMPRETRAIN),
+        ("from mmengine.config import read_base\nwith read_base():\n    from .below.runtime import *\n", MMPRETRAIN),
+        ("_base_ = './base.py'\ndefault_scope = 'mmseg'\n", MMSEG),
+        ("_base_ = './circle.py'\n", MMSEG),
+    ],
+)
+def test_a_config_belongs_to_the_framework_that_its_bases_name(tmp_path, text, expected):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "runtime.py").write_text("default_scope = 'mmpretrain'\n")
+    (tmp_path / "base.py").write_text("_base_ = ['./below/runtime.py']\n")
+    (tmp_path / "circle.py").write_text("_base_ = ['./a.py']\n")
+    (tmp_path / "a.py").write_text(text)
+    assert recognise(tmp_path / "a.py") == (expected, "mmengine")
 
 
 @pytest.mark.parametrize(("name", "message"), [("none.yaml", "is not a file"), ("a.toml", "expected detectron2's")])

@@ -16,7 +16,19 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.split(".")[0])
 sys.meta_path.insert(0, Absent())
 """
-FRAMEWORKS = ("detectron2", "fvcore", "mmseg", "mmengine", "mmcv", "torchvision", "numpy", "cv2", "skimage", "sklearn")
+FRAMEWORKS = (
+    "detectron2",
+    "fvcore",
+    "mmseg",
+    "mmpretrain",
+    "mmengine",
+    "mmcv",
+    "torchvision",
+    "numpy",
+    "cv2",
+    "skimage",
+    "sklearn",
+)
 
 
 def run(code, blocked=()):
@@ -51,6 +63,7 @@ def test_the_core_works_without_any_framework():
     [
         ("detection", "detectron2", "facebookresearch/detectron2"),
         ("segmentation", "mmseg", "ffc_dense[segmentation]"),
+        ("classification", "mmpretrain", "ffc_dense[classification]"),
         ("openmmlab", "mmengine", "ffc_dense[segmentation]"),
         ("minidata", "skimage", "ffc_dense[minidata]"),
     ],
@@ -67,7 +80,8 @@ def test_an_adapter_without_its_framework_names_what_to_install(adapter, framewo
     ("adapter", "other"),
     [
         ("detection", ("mmseg", "mmengine", "mmcv")),
-        ("segmentation", ("detectron2", "fvcore")),
+        ("segmentation", ("detectron2", "fvcore", "mmpretrain")),
+        ("classification", ("detectron2", "fvcore", "mmseg")),
         ("openmmlab", ("mmseg", "mmcv", "detectron2", "fvcore")),
     ],
 )

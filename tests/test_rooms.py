@@ -10,6 +10,7 @@ FRAMEWORKS = {"detectron2", "fvcore", "mmseg", "mmengine", "mmcv", "mmpretrain",
 ALLOWED = {  # what of the frameworks each room may import when it is imported
     "detection": {"detectron2", "fvcore", "torchvision"},
     "segmentation": {"mmseg", "mmengine", "mmcv"},
+    "classification": {"mmpretrain", "mmengine", "mmcv"},
     "openmmlab": {"mmengine"},
     "video": {"mmpretrain", "mmengine", "mmcv"},
 }
@@ -81,12 +82,13 @@ def test_a_room_imports_its_own_framework_alone(name):
     foreign = {full.split(".")[0] for full in imports(name)} & FRAMEWORKS
     assert foreign <= ALLOWED.get(room, set())
     rooms = {full.split(".")[1] for full in imports(name) if full.startswith("ffc_dense.")}
-    if room == "detection":
-        assert not rooms & {"segmentation", "openmmlab"}
-    elif room in ("segmentation", "openmmlab"):
-        assert not rooms & {"detection"} and (room == "segmentation" or "segmentation" not in rooms)
+    adapters = {"detection", "segmentation", "classification"}
+    if room in adapters:
+        assert not rooms & adapters - {room} and (room != "detection" or "openmmlab" not in rooms)
+    elif room == "openmmlab":
+        assert not rooms & adapters
     elif room:
-        assert not rooms & {"detection", "segmentation", "openmmlab"}
+        assert not rooms & {*adapters, "openmmlab"}
     if room == "method":
         assert rooms <= {"method"}
         assert {full.split(".")[0] for full in imports(name)} <= {

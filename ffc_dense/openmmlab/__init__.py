@@ -15,8 +15,8 @@ except ModuleNotFoundError as error:
     if error.name != "mmengine":
         raise
     raise ModuleNotFoundError(
-        "ffc_dense.openmmlab needs mmengine, which is not installed: pip install 'ffc_dense[segmentation]' (maintained "
-        "packages), or mmengine>=0.10",
+        "ffc_dense.openmmlab needs mmengine, which is not installed: pip install 'ffc_dense[segmentation]' or "
+        "'ffc_dense[classification]' (maintained packages), or mmengine>=0.10",
         name="mmengine",
     ) from error
 

@@ -1,8 +1,8 @@
-"""Run mmseg's own train.py or test.py, from the installed package or from the clone that it was installed from.
+"""Run mmseg's or mmpretrain's own train.py or test.py, from the installed package or from the clone it comes from.
 
-    python tools/mmseg_tool.py [--device cuda|cpu] [--debug] [--weights-only] train|test ARGS...
+    python tools/mmseg_tool.py [--device cuda|cpu] [--debug] [--weights-only] train|test CONFIG ARGS...
 
-Identical to ``python MMSEG/tools/train.py ARGS...``, except for four things:
+CONFIG decides whose script it is. Identical to ``python MMSEG/tools/train.py CONFIG ARGS...``, except for four things:
 
 - ``train --resume`` goes on from the last checkpoint in the work directory, and starts from the config's ``load_from``
   while there is none. mmengine alone resumes from ``load_from`` every time when one is given: a job that is always
@@ -22,6 +22,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from ...frameworks import MMSEG, Framework, recognise
+
 # DistributedDataParallel refuses device_ids for a model on the CPU; mmengine gives them unless the config does.
 DDP_ON_CPU = [
     "model_wrapper_cfg.type=MMDistributedDataParallel",
@@ -30,26 +32,34 @@ DDP_ON_CPU = [
 ]
 
 
-def find_tool(name: str) -> str:
-    """The path of mmseg's ``train.py`` or ``test.py``.
+def framework_of(args: list[str]) -> Framework:
+    """The framework of the first argument that is a config file; mmseg's without one."""
+    configs = (arg for arg in args if arg.endswith((".py", ".yaml", ".yml", ".json")) and Path(arg).is_file())
+    framework = next((recognise(config)[0] for config in configs), MMSEG)
+    return framework if framework.scope else MMSEG  # which says what is wrong with another's config
+
+
+def find_tool(name: str, framework: Framework = MMSEG) -> str:
+    """The path of a framework's ``train.py`` or ``test.py``.
 
     Raises:
-        FileNotFoundError: mmseg is not installed, or came without its tools.
+        FileNotFoundError: the framework is not installed, or came without its tools.
     """
-    spec = importlib.util.find_spec("mmseg")
+    spec = importlib.util.find_spec(framework.package)
     if spec is None:
-        raise FileNotFoundError("mmseg is not installed: pip install 'ffc_dense[segmentation]'")
+        raise FileNotFoundError(f"{framework.package} is not installed: {framework.install}")
     package = Path(spec.submodule_search_locations[0])
     for folder in (package / ".mim" / "tools", package.parent / "tools"):
         if (folder / f"{name}.py").is_file():
             return str(folder / f"{name}.py")
     raise FileNotFoundError(
-        f"mmseg in {package} came without tools/{name}.py: install its wheel, or a clone with pip install -e"
+        f"{framework.package} in {package} came without tools/{name}.py: install its wheel, or a clone with pip "
+        "install -e"
     )
 
 
 def parse_tool_args(args: list[str], tool: str = "train") -> argparse.Namespace:
-    """The arguments of mmseg's ``train.py`` or ``test.py``, as far as they matter here."""
+    """The arguments of a framework's ``train.py`` or ``test.py``, as far as they matter here."""
     from mmengine.config import DictAction
 
     parser = argparse.ArgumentParser(add_help=False)
@@ -121,13 +131,19 @@ def resume_or_load(args: list[str], known: argparse.Namespace, cfg) -> list[str]
     Args:
         known, cfg: what ``args`` say, as :func:`checked_config` returns them.
     """
-    if "--resume" not in args or cfg.get("load_from") is None:
+    if "--resume" not in args or cfg.get("load_from") is None or _resumed_file(args):
         return args
     work_dir = work_dir_of(known, cfg)
     if not has_checkpoint(work_dir, cfg):
         print(f"mmseg_tool: no checkpoint in {work_dir} yet, starting from load_from={cfg.load_from}")
         return [arg for arg in args if arg != "--resume"]
     return [*args, "--cfg-options", "load_from=None"]
+
+
+def _resumed_file(args: list[str]) -> str:
+    """PATH of mmpretrain's ``--resume PATH``; '' of a ``--resume`` alone, which is all that mmseg knows."""
+    after = args[args.index("--resume") + 1 :][:1]
+    return after[0] if after and after[0].endswith((".pth", ".safetensors")) else ""
 
 
 def why_not_joined(device: str, config: str, cfg) -> str:
@@ -140,7 +156,7 @@ def why_not_joined(device: str, config: str, cfg) -> str:
     if "'SyncBN'" in str(cfg.get("model")):
         return (
             f"{config} has SyncBN, which processes joined on CPUs cannot run. Use BN, or one process without a "
-            "launcher (python tools/mmseg_tool.py --device cpu train CONFIG), where mmseg's train.py makes it BN"
+            "launcher (python tools/mmseg_tool.py --device cpu train CONFIG), where train.py makes it BN"
         )
     return ""
 
@@ -153,7 +169,7 @@ def join_on_cpu() -> None:
 
 
 def run(tool: str, args: list[str], cfg) -> None:
-    """Run mmseg's script. ``cfg`` is its config, None when it is only asked for help."""
+    """Run a framework's script. ``cfg`` is its config, None when it is only asked for help."""
     from ffc_dense.errors.reporting import reading_input
     from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop
 
@@ -164,7 +180,8 @@ def run(tool: str, args: list[str], cfg) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Run mmseg's own train.py or test.py.", epilog="ARGS: see mmseg's train.py --help"
+        description="Run mmseg's or mmpretrain's own train.py or test.py.",
+        epilog="ARGS: CONFIG, and see train.py --help",
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error in the input")
@@ -176,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     known.weights_only |= "--weights-only" in known.args
     known.args = [arg for arg in known.args if arg not in ("--debug", "--weights-only")]
     try:
-        tool = find_tool(known.tool)
+        tool = find_tool(known.tool, framework_of(known.args))
     except FileNotFoundError as error:
         parser.error(str(error))
 

@@ -11,7 +11,7 @@ from mmengine.registry import registry
 
 from ...safe_files import UnsafeFileError, read_yaml, require_safetensors
 
-PACKAGES = ("ffc_dense", "mmseg", "mmengine", "mmcv")
+PACKAGES = ("ffc_dense", "mmseg", "mmpretrain", "mmengine", "mmcv")
 _TYPE = re.compile(rf"(({'|'.join(PACKAGES)})\.)?\w+")  # PSPHead, mmseg.PSPHead
 _EVALUATES = ("RFSearchHook",)  # mmcv's: passes words of the config to eval()
 

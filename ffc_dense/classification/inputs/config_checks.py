@@ -1,0 +1,51 @@
+"""What mmpretrain's configs say of heads and datasets, checked before anything is built."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...errors import UserError
+from ...openmmlab.inputs.config_checks import metainfo_of
+
+
+def check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
+    """Refuse a head, or class folders, of another number of classes than ``dataset``, whose key is ``name``, has."""
+    classes = dataset.get("classes") or metainfo_of(dataset).get("classes") or ()
+    number = len(classes) if isinstance(classes, list | tuple) else 0
+    what, kind = "classes", dataset.get("type")
+    folder = _class_folders(dataset)
+    if folder is not None and folder.is_dir():
+        found = sum(each.is_dir() for each in folder.iterdir())
+        if number and found != number:
+            raise UserError(
+                f"{name}: {folder} has {found} class folders, {kind} has {number} classes; correct data_root, or for a "
+                f"data set of your own take type='CustomDataset', data_prefix and model.head.num_classes={found}"
+            )
+        number, what = found, f"class folders in {folder}"
+    model, above = (model["member"], "model.member") if "member" in model else (model, "model")  # of an ensemble
+    own = (model.get("head") or {}).get("num_classes")
+    if number and isinstance(own, int) and own != number:
+        raise UserError(
+            f"{above}.head.num_classes: {own}, but {name}, a {kind}, has {number} {what}; set it to {number}"
+        )
+
+
+def check_folder(dataset: Mapping, name: str) -> None:
+    """Refuse a dataset of class folders whose folder is not there."""
+    folder = _class_folders(dataset)
+    if folder is not None and not folder.is_dir():
+        raise UserError(
+            f"{name}.data_root, .split, .data_prefix: there is no folder {folder}; correct the path, or lay the "
+            "dataset out as docs/DATASETS.md says"
+        )
+
+
+def _class_folders(dataset: Mapping) -> Path | None:
+    """The folder with a folder per class; None: the dataset has another layout, or lies elsewhere than in files."""
+    root = str(dataset.get("data_root") or "")
+    split = dataset.get("split") or ""
+    if dataset.get("type") not in ("ImageNet", "CustomDataset") or dataset.get("ann_file") or "://" in root:
+        return None
+    if dataset["type"] == "ImageNet" and (split == "test" or Path(root, "meta", f"{split}.txt").is_file()):
+        return None
+    prefix = dataset.get("data_prefix") or split
+    return Path(root, prefix if isinstance(prefix, str) else prefix.get("img_path") or "")
