@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ...errors import UserError
-from .config_errors import class_of, unregistered_type
+from .config_errors import class_of, type_name, unregistered_type
 
 RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg",
                "test_cfg", "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks",
@@ -18,9 +18,13 @@ RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_
                "default_scope", "randomness")  # fmt: skip
 
 
-def check_config(cfg: Config) -> None:
-    """Refuse an unknown optimizer, numbers of classes that differ, schedules that end before they begin, and top-level
-    keys that resemble one that mmengine reads, which it would pass over in silence.
+def check_config(cfg: Config, trains: bool = False) -> None:
+    """Refuse numbers of classes that differ, and top-level keys that resemble one that mmengine reads, which it would
+    pass over in silence; for a training also an unknown optimizer, and schedules that end before they begin.
+
+    Args:
+        trains: whether ``cfg`` is for a training, which reads the training and the validation set, or for a test, which
+            reads the test set alone.
 
     Raises:
         UserError: the message names the key.
@@ -31,8 +35,17 @@ def check_config(cfg: Config) -> None:
             raise UserError(f"{key}: nothing reads this key; did you mean {near}?")
     if "model" not in cfg:
         raise UserError("model: the config has no such key; add it, or name a _base_ that has it")
+    if trains:
+        _check_schedule(cfg)
+    for loader in ("train_dataloader", "val_dataloader") if trains else ("test_dataloader",):
+        dataset = (cfg.get(loader) or {}).get("dataset")
+        for name, each in wrapped_datasets(dataset, f"{loader}.dataset"):
+            _check_classes(cfg.model, each, name)
+
+
+def _check_schedule(cfg: Config) -> None:
     optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer")
-    if isinstance(optimizer, dict) and isinstance(optimizer.get("type"), str) and class_of(dict(optimizer)) is None:
+    if isinstance(optimizer, dict) and isinstance(optimizer.get("type"), str) and class_of(optimizer) is None:
         raise UserError(unregistered_type(optimizer.type, "optimizer", cfg.to_dict()))
     schedulers = cfg.get("param_scheduler")
     for index, each in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
@@ -42,10 +55,6 @@ def check_config(cfg: Config) -> None:
                 f"param_scheduler.{index}: end {end} should be larger than begin {begin}, where the warm-up ends; "
                 "train longer, or shorten the warm-up"
             )
-    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        dataset = (cfg.get(loader) or {}).get("dataset")
-        for name, each in wrapped_datasets(dataset, f"{loader}.dataset"):
-            _check_classes(cfg.model, each, name)
 
 
 def closest_runner_key(key: str) -> str:
@@ -69,7 +78,7 @@ def wrapped_datasets(dataset: Mapping | None, name: str) -> Iterator[tuple[str, 
 
 def metainfo_of(dataset: Mapping) -> dict:
     """``classes``, ``palette`` and so on of a dataset's config: those of its class under its own ``metainfo``."""
-    kind, own = class_of(dict(dataset)), dataset.get("metainfo")
+    kind, own = class_of(dataset), dataset.get("metainfo")
     own = copy.deepcopy(dict(own)) if isinstance(own, Mapping) else {}
     if hasattr(kind, "_load_metainfo"):  # a value may be the path of a file with a name on each line
         return kind._load_metainfo(own)
@@ -77,20 +86,32 @@ def metainfo_of(dataset: Mapping) -> dict:
 
 
 def _check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
-    classes = metainfo_of(dataset).get("classes")
+    metainfo = metainfo_of(dataset)
+    classes = metainfo.get("classes")
     if not classes:
         return
+    if isinstance(classes, str):
+        raise UserError(
+            f"{name}.metainfo.classes: {classes!r} is one string, and no file of that name is there; expected a list "
+            f"of names. In Python one name needs a comma: classes=({classes!r},)"
+        )
+    palette = metainfo.get("palette") or []
+    if any(not isinstance(colour, list | tuple) or len(colour) != 3 for colour in palette):
+        raise UserError(
+            f"{name}.metainfo.palette: expected a colour (R, G, B) for each class, got {palette!r:.80}. In Python one "
+            "colour needs a comma: palette=((128, 0, 0),)"
+        )
     model, above = (model["member"], "model.member") if "member" in model else (model, "model")  # of an ensemble
     for part in ("decode_head", "auxiliary_head"):
         heads = model.get(part) or ()
         for index, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
-            if head.get("type") == "STDCHead":  # detects boundaries, with two classes of its own
+            if type_name(head) == "STDCHead":  # detects boundaries, with two classes of its own
                 continue
             number = head.get("num_classes")
             path = f"{above}.{part}" + (f".{index}" if isinstance(heads, list | tuple) else "") + ".num_classes"
             if isinstance(number, int) and number != len(classes):
                 raise UserError(
-                    f"{path}: {number}, but {name}, a {dataset.get('type')}, has {len(classes)} classes; set it to "
+                    f"{path}: {number}, but {name}, a {type_name(dataset)}, has {len(classes)} classes; set it to "
                     f"{len(classes)}, or name the classes in {name}.metainfo"
                 )
 
@@ -99,7 +120,7 @@ def check_folders(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Refuse datasets in Cityscapes' layout without images or labels; mmengine fails on them in words of numpy."""
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get("dataset") or {}
-        kind = class_of(dict(dataset))
+        kind = class_of(dataset)
         if not (inspect.isclass(kind) and kind.__name__ == "CityscapesDataset") or dataset.get("ann_file"):
             continue
         suffixes = {"img_path": dataset.get("img_suffix", "_leftImg8bit.png"),
