@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...inspection.decisions import NONE
 from ...inspection.training import training_scalars
+from ...method.layers import FFCConv2d
 from ...method.replacing import replaced_method
 from ..model.decode_head import FFCDecodeHead
 
@@ -51,6 +52,7 @@ class FFCScalarsHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         heads = [(name, head) for name, head in model.named_modules() if isinstance(head, FFCDecodeHead)]
+        heads = [(name, head) for name, head in heads if isinstance(head.conv_seg, FFCConv2d)]  # not replaced by hand
         for name, head in heads:
             features: list[Tensor] = []
             prefix = "ffc/" if head is model.decode_head or len(heads) == 1 else f"{name}/ffc/"
