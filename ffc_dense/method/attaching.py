@@ -11,6 +11,8 @@ def attach(model: nn.Module, name: str, **options) -> nn.Module:
     The new layer takes over the old one's parameters, so loaded weights and ties stay valid; the filters
     (``filters.{i}.*``) are new, start at weight 1 and bias 0, and are trainable. Attach before building the optimizer,
     which would not know them. A layer that the model holds under several names is replaced under all of them.
+    Subclasses that compute what their stock layer does (timm's ``Linear``, detectron2's ``Conv2d`` without norm and
+    activation) are taken too.
 
     Args:
         model: any module, of torchvision, timm, Hugging Face or your own.
@@ -35,7 +37,8 @@ def attach(model: nn.Module, name: str, **options) -> nn.Module:
     if layer is None:
         reason = f"the model has no layer {name!r}"
     elif kind is None:
-        reason = f"{name!r} is a {type(layer).__name__}, not an nn.Linear or a 1x1 nn.Conv2d"
+        kind_name = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        reason = f"{name!r} is a {kind_name}, not an nn.Linear or a 1x1 nn.Conv2d"
     if reason:
         raise ValueError(f"attach: {reason}. {_candidates(places)}")
     ffc = kind.from_layer(layer, **options)
