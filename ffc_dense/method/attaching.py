@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from .adapters import BASE
 from .layers import FFCConv2d, FFCLinear
 
 
@@ -39,6 +40,8 @@ def attach(model: nn.Module, name: str, **options) -> nn.Module:
     elif kind is None:
         kind_name = f"{type(layer).__module__}.{type(layer).__qualname__}"
         reason = f"{name!r} is a {kind_name}, not an nn.Linear or a 1x1 nn.Conv2d"
+    elif _is_adapted(name):
+        reason = f"{name!r} is inside an adapter: attach before it is put around the layers, and leave this one out"
     if reason:
         raise ValueError(f"attach: {reason}. {_candidates(places)}")
     ffc = kind.from_layer(layer, **options)
@@ -53,11 +56,15 @@ def _ffc_kind(layer):
     return FFCLinear if isinstance(layer, nn.Linear) else FFCConv2d if isinstance(layer, nn.Conv2d) else None
 
 
+def _is_adapted(place: str) -> bool:
+    return place.rpartition(".")[2] == BASE
+
+
 def _candidates(places: dict[str, nn.Module]) -> str:
     names = []
     for place, module in places.items():
         kind = _ffc_kind(module)
-        if place and kind and not kind.why_not(module):
+        if place and kind and not _is_adapted(place) and not kind.why_not(module):
             names.append(place)
     if not names:
         return "It has no nn.Linear or 1x1 nn.Conv2d that could be replaced."

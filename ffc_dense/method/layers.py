@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from . import options as ffc_options
+from .adapters import refuse_adapters
 from .checks import check_bool, check_dtype, check_integer
 from .fast.dispatch import fast_mean, fast_stage_logits
 from .filtering import FeatureFilter, InputNorm, interpolate_outputs, mean_feature
@@ -61,6 +62,11 @@ class _FFCClassifier(_Layer):
     def num_outputs(self) -> int:
         """M: 2n + 1 with interpolation, n + 1 without."""
         return ffc_options.num_outputs(self.filters.num_stages, self.interpolate)
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether the layer is its stock layer to the bit: no filters and no ``normalize_input``."""
+        return self.filters.is_identity and self.input_norm is None
 
     # Not a named argument: the trace exporter of ONNX makes an input of the network of every one that has a default.
     def forward(self, input: Tensor, **asked: Any) -> Tensor:
@@ -200,6 +206,9 @@ class _FFCClassifier(_Layer):
         ffc._build(num_features, options, device=layer.weight.device, dtype=layer.weight.dtype)
         ffc.weight, ffc.bias = layer.weight, layer.bias
         return ffc.train(layer.training)
+
+
+refuse_adapters(_FFCClassifier)
 
 
 class FFCLinear(_FFCClassifier, nn.Linear):
