@@ -99,6 +99,8 @@ def count_and_elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tu
 def count_ballots(labels: Tensor, confidences: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`count_and_elect` for ballots that are known: integer labels and confidences in [0, 1], both (M, ...)."""
     integer = torch.uint8 if len(labels) < 256 else torch.int64
+    if devices.is_onnx():  # below opset 14 ONNX adds no bytes, below 11 it compares none
+        labels, integer = labels.long(), torch.int64
     if devices.is_cpu(labels):  # a sum of bytes along the first dimension has no vector instructions there
         votes = torch.zeros_like(labels, dtype=integer)
         for label in labels:
