@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ffc_dense.data.own import add_dataset_argument, register
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.frameworks import framework_of
@@ -53,6 +54,7 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
     parser.add_argument("--pixel", type=numbers, metavar="X,Y", help="explain this pixel; mmseg only")
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys of detectron2")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="config keys of mmseg")
+    add_dataset_argument(parser)
     add_debug_argument(parser)
     args = parser.parse_args(argv)
     if args.pixel is not None and len(args.pixel) != 2:
@@ -84,6 +86,7 @@ def label_of(target: str, names: list[str]) -> str | int | None:
 
 def main(args: Namespace) -> int:
     framework = framework_of(args.config, args.checkpoint, args.opts, args.cfg_options)
+    register(framework, args.datasets)
     check_matplotlib()  # before any model is built
     jobs = collect(args.input, args.output)
     videos = [str(job.source) for job in jobs if job.video]

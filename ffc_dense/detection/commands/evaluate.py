@@ -46,6 +46,7 @@ from ffc_dense.detection.evaluation.evaluators import (
 )
 from ffc_dense.detection.evaluation.reductions import AugmentedReductions
 from ffc_dense.detection.inputs.config_errors import explain_build
+from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_weights
 from ffc_dense.detection.model.opinions import FFC_TWINS
@@ -234,6 +235,7 @@ def parse_args(argv: list[str] | None = None):
     if args.configs and len(args.configs) != len(args.ensemble):
         parser.error(f"--ensemble-configs: {len(args.configs)} configs for {len(args.ensemble)} --ensemble checkpoints")
     args.configs = args.configs or [args.config_file] * len(args.ensemble)
+    register_own(args.datasets)
     weights, output = checkpoint_and_output(args)
     args.opts = [*args.opts, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", output]
     args.eval_only, args.resume = True, False

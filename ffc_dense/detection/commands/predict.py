@@ -12,8 +12,10 @@ import argparse
 import sys
 from functools import partial
 
+from ffc_dense.data.own import add_dataset_argument
 from ffc_dense.detection import Detector
 from ffc_dense.detection.inputs.config_errors import explain_build
+from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inspection.drawing import draw
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
@@ -24,6 +26,7 @@ from ffc_dense.pictures.scale import add_scale_argument
 
 def main(args) -> int:
     jobs = collect(args.input, args.output)
+    register_own(args.datasets)
     chosen = {"MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE": args.reduce, "MODEL.DEVICE": args.device}
     pairs = [word for key, value in chosen.items() if value for word in (key, value)]
     cfg = read_config(args.config_file, [*args.opts, *pairs], splits=())
@@ -44,6 +47,7 @@ def parse_args(argv: list[str] | None = None):
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
     parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
     add_scale_argument(parser)
+    add_dataset_argument(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys; last")
     add_debug_argument(parser)
     return parser.parse_args(argv)

@@ -38,6 +38,7 @@ from ffc_dense.detection.inputs.architectures import num_classes
 from ffc_dense.detection.inputs.config_checks import SPLITS
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
@@ -88,6 +89,7 @@ def check_evaluation(cfg: CfgNode) -> None:
 
 
 def setup(args) -> CfgNode:
+    register_own(getattr(args, "datasets", []))
     cfg = read_config(args.config_file, args.opts, ("TEST",) if args.eval_only else SPLITS)
     wanted = cfg.MODEL.DEVICE
     with reading_input(partial(explain_build, cfg=cfg)):

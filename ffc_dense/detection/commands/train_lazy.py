@@ -23,9 +23,10 @@ from torch import nn
 
 from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.commands.running import argument_parser, run
-from ffc_dense.detection.inputs.config_checks import check_lazy_config, lazy_datasets
+from ffc_dense.detection.inputs.config_checks import LAZY_CLASSES, SPLITS, check_lazy_config, lazy_datasets
 from ffc_dense.detection.inputs.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.installing import create_ddp_model
@@ -34,7 +35,7 @@ from ffc_dense.detection.training.data_stream import ContinueDataStream
 from ffc_dense.detection.training.finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
 from ffc_dense.detection.training.preemption import StopOnSigterm
 from ffc_dense.detection.training.scalars import OutputScalarsHook
-from ffc_dense.detection.training.trainer import errors_without_traceback
+from ffc_dense.detection.training.trainer import errors_without_traceback, training_class_names
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.reliability.random_state import kept_random_state
 from ffc_dense.safe_files import UnsafeFileError
@@ -66,9 +67,10 @@ def read_config(args) -> DictConfig:
 
 
 def setup(args) -> DictConfig:
+    register_own(getattr(args, "datasets", []))
     cfg = read_config(args)
     with reading_input(partial(explain_lazy, cfg=cfg)):
-        check_lazy_config(cfg)
+        check_lazy_config(cfg, ("TEST",) if args.eval_only else SPLITS)
         train = cfg.train
         wanted = train.device
         train.device = choose_device(wanted, "train.device", args.num_gpus * args.num_machines)
@@ -82,8 +84,7 @@ def setup(args) -> DictConfig:
         )
         if not args.eval_only:
             mode = getattr(args, "dataset_check", "error")
-            classes = OmegaConf.select(cfg, "model.roi_heads.num_classes")
-            check_datasets(*lazy_datasets(cfg), classes, "model.roi_heads.num_classes", mode)
+            check_datasets(*lazy_datasets(cfg), OmegaConf.select(cfg, LAZY_CLASSES), LAZY_CLASSES, mode)
         args.log_folder = set_up(cfg, args)
     if train.device != wanted:
         logging.getLogger("detectron2").warning("train.device: no CUDA on this machine, running on the CPU")
@@ -133,6 +134,8 @@ def train(cfg: DictConfig, resume: bool) -> None:
     kind = FiniteLossAMPTrainer if cfg.train.amp.enabled else FiniteLossTrainer
     trainer = kind(model, loader, optimizer, **cfg.train.get("non_finite_loss", {}))
     checkpointer = AtomicCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)
+    classes = OmegaConf.select(cfg, LAZY_CLASSES)
+    checkpointer.class_names = training_class_names(lazy_datasets(cfg)[0], classes)
     first = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=build(cfg, "lr_multiplier"))]
     scalars = OutputScalarsHook(model, cfg.train.get("ffc_scalars_period", 100))
     last = [ContinueDataStream(), StopOnSigterm(checkpointer), scalars]

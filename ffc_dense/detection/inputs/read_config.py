@@ -1,5 +1,7 @@
+import re
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -15,7 +17,7 @@ def read_config(path: str, options: Sequence, splits: Sequence[str] = SPLITS) ->
 
     Args:
         path: a .yaml file.
-        options: KEY VALUE KEY VALUE ..., as on the command line.
+        options: KEY VALUE KEY VALUE ..., as on the command line. The name of one dataset needs no brackets.
         splits: those that the command uses, whose datasets must be registered; a model alone needs none.
 
     Raises:
@@ -37,4 +39,11 @@ def merge_options(cfg: CfgNode, options: Sequence) -> None:
         UserError: names the key or value.
     """
     with reading_input(partial(explain_yaml, where="the command line")):
-        cfg.merge_from_list(list(options))
+        cfg.merge_from_list([_value(key, value) for key, value in zip(["", *options], options, strict=False)])
+
+
+def _value(key: str, value: Any) -> Any:
+    """DATASETS.TEST NAME is the list of one name, which yacs wants written as "('NAME',)"."""
+    if key in ("DATASETS.TRAIN", "DATASETS.TEST") and isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value):
+        return (value,)
+    return value

@@ -1,24 +1,23 @@
 """A trained detector in two lines."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import Metadata
 from detectron2.data import transforms as T
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
-from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
 from ...errors import UserError
 from ...pictures.reading import UnreadableError, read_bgr
 from ..inputs.architectures import check_single_images, num_classes
-from ..inputs.checkpoint import EvalCheckpointer
+from ..inputs.checkpoint import EvalCheckpointer, saved_class_names
 from ..inputs.config_checks import check_model
+from ..inputs.datasets import dataset_class_names
 from ..inputs.read_config import merge_options, read_config
 from ..inputs.startup import check_weights, choose_device
 from ..model.opinions import has_opinions, request_opinions
@@ -47,7 +46,7 @@ class Detector(DefaultPredictor):
         options: further keys and values of the config, ``["MODEL.DEVICE", "cpu"]``.
 
     Attributes:
-        metadata: with ``thing_classes``, the names of the classes.
+        metadata: with ``thing_classes``, the names of the classes, as the checkpoint or the dataset has them.
 
     Raises:
         UserError: there is no such config, a key or value of it or of ``options`` is wrong, or the model finds no
@@ -85,9 +84,10 @@ class Detector(DefaultPredictor):
         cfg.MODEL.DEVICE = choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE", 1)
         check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", needed=True)
         self.cfg = cfg
-        self.metadata = Metadata(thing_classes=class_names(cfg))
         self.model = build_model(cfg).eval()
-        EvalCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        loaded = EvalCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        names = saved_class_names(loaded, num_classes(cfg)[0])
+        self.metadata = Metadata(thing_classes=names or class_names(cfg))
         self.aug = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
         self.input_format = cfg.INPUT.FORMAT
 
@@ -141,17 +141,12 @@ def class_names(cfg: CfgNode) -> list[str]:
     """
     number, key = num_classes(cfg)
     for dataset in cfg.DATASETS.TEST[:1]:
-        metadata = MetadataCatalog.get(dataset)
-        names = metadata.get("thing_classes")
-        if names is None and PathManager.isfile(metadata.get("json_file", "")):
-            with PathManager.open(metadata.json_file) as file:
-                categories = json.load(file)["categories"]
-            names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+        names = dataset_class_names(dataset)
         if names is not None and len(names) != number:
             raise ValueError(
                 f"{key} is {number}, the dataset {dataset} of DATASETS.TEST has {len(names)} "
                 "classes: name the dataset that the model was trained on"
             )
         if names is not None:
-            return list(names)
+            return names
     return [str(label) for label in range(number)]

@@ -20,6 +20,7 @@ from ...reliability.saving import (
     write_text_atomically,
 )
 from ...safe_files import UnsafeFileError, read_torch
+from ..inputs.checkpoint import CLASS_NAMES
 from ..inputs.safe_loading import SafeLoading
 
 NUMBERED = re.compile(r"_(\d{7,})\.pth")  # of model_0004999.pth, after the prefix
@@ -33,7 +34,8 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
     * ``resume`` goes on from the whole checkpoint of the most iterations if the one that ``last_checkpoint`` names is
       not whole, or if that file is missing, with a warning that names both (:func:`.choose_checkpoint`), and removes
       what a killed run left half written;
-    * loading runs no code of the file.
+    * loading runs no code of the file;
+    * ``class_names``, if set, are saved too, so that a prediction shows names.
 
     Raises:
         UserError: ``save_dir`` is an address, not a folder: only a file system can replace a file at once.
@@ -46,12 +48,15 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
         if "://" in save_dir:
             raise UserError(f"the output folder {save_dir} is an address; name a folder of a file system")
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.class_names: list[str] | None = None
 
     def save(self, name: str, **kwargs: Any) -> None:
         if not self.save_dir or not self.save_to_disk:
             return
         state = {"model": self.model.state_dict()}
         state.update({key: part.state_dict() for key, part in self.checkpointables.items()}, **kwargs)
+        if self.class_names:
+            state[CLASS_NAMES] = self.class_names
         path, previous = os.path.join(self.save_dir, f"{name}.pth"), self.get_checkpoint_file() or None
         refuse_non_finite(state, path, previous=previous)
         self.logger.info("Saving checkpoint to %s", path)
