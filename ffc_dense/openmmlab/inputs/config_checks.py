@@ -3,7 +3,8 @@
 import copy
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -117,27 +118,50 @@ def _check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
 
 
 def check_folders(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Refuse datasets in Cityscapes' layout without images or labels; mmengine fails on them in words of numpy."""
+    """Refuse datasets whose folders of images or labels are missing or empty; mmengine fails on them in words of numpy.
+
+    Looked at are those whose class takes ``img_suffix`` and ``seg_map_suffix``, and local folders alone.
+    """
     for loader in loaders:
-        dataset = (cfg.get(loader) or {}).get("dataset") or {}
-        kind = class_of(dataset)
-        if not (inspect.isclass(kind) and kind.__name__ == "CityscapesDataset") or dataset.get("ann_file"):
+        for name, dataset in wrapped_datasets((cfg.get(loader) or {}).get("dataset"), f"{loader}.dataset"):
+            _check_folders(dataset, name)
+
+
+def _check_folders(dataset: Mapping, name: str) -> None:
+    defaults = _defaults(class_of(dataset))
+    value = {**defaults, **dataset}
+    if not defaults.keys() >= {"img_suffix", "seg_map_suffix", "data_prefix"} or value.get("backend_args"):
+        return
+    root = value.get("data_root") or ""
+    if value.get("ann_file"):
+        path = Path(root, value["ann_file"])
+        if not path.exists():
+            raise UserError(f"{name}.ann_file: there is no {path}; correct the path")
+        return
+    for key, suffix in (("img_path", value["img_suffix"]), ("seg_map_path", value["seg_map_suffix"])):
+        below = (value["data_prefix"] or {}).get(key)
+        if not below:
             continue
-        suffixes = {"img_path": dataset.get("img_suffix", "_leftImg8bit.png"),
-                    "seg_map_path": dataset.get("seg_map_suffix", "_gtFine_labelTrainIds.png")}  # fmt: skip
-        for key, suffix in suffixes.items():
-            below = (dataset.get("data_prefix") or {}).get(key)
-            if not below:
-                continue
-            folder = Path(dataset.get("data_root") or "", below)
-            fault = "there is no folder" if not folder.is_dir() else ""
-            if not fault and not _holds(folder, suffix):
-                fault = f"no file ends with {suffix} in"
-            if fault:
-                raise UserError(
-                    f"{loader}.dataset.data_root, .data_prefix.{key}: {fault} {folder}; correct the path, or lay the "
-                    "dataset out as docs/DATASETS.md says"
-                )
+        folder = Path(root, below)
+        fault = "there is no folder" if not folder.is_dir() else ""
+        if not fault and not _holds(folder, suffix):
+            fault = f"no file ends with {suffix} in"
+        if fault:
+            raise UserError(
+                f"{name}.data_root, .data_prefix.{key}: {fault} {folder}; correct the path, or lay the dataset out as "
+                "docs/DATASETS.md says"
+            )
+
+
+def _defaults(kind: Callable | None) -> dict:
+    """The default values of a class's arguments, its bases' included."""
+    found: dict = {}
+    for base in reversed(kind.__mro__ if inspect.isclass(kind) else ()):
+        if "__init__" in vars(base):
+            with suppress(TypeError, ValueError):  # written in C
+                parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+                found |= {each.name: each.default for each in parameters if each.default is not each.empty}
+    return found
 
 
 def _holds(folder: Path, suffix: str) -> bool:
