@@ -41,7 +41,10 @@ class Command:
     takes_config: bool = False
 
 
-OPTIONS = "detectron2: KEY VALUE pairs at the end, as of its tools. MMSegmentation: --cfg-options KEY=VALUE."
+OPTIONS = (
+    "detectron2: KEY VALUE pairs at the end, as of its tools. MMSegmentation: --cfg-options KEY=VALUE, and --data "
+    "FOLDER with images/, masks/ and classes.txt of your own (docs/DATASETS.md)."
+)
 COMMANDS = {
     "train": Command(
         "train a model, stock or FFC",
@@ -49,7 +52,7 @@ COMMANDS = {
         "train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml SOLVER.MAX_ITER 100",
         "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
         "key=value). MMSegmentation: those of its train.py (--work-dir, --resume, --amp, --cfg-options KEY=VALUE ...) "
-        "and --device cpu.",
+        "--device cpu, and --data FOLDER with images/, masks/ and classes.txt of your own (docs/DATASETS.md).",
         takes_config=True,
     ),
     "evaluate": Command(
@@ -198,9 +201,11 @@ def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
     config = str(config_path(args[0]))
     framework, kind = recognise(config)
     need(framework)
+    commands = importlib.import_module(f"{framework.adapter}.commands")
+    rest = commands.arguments(name, config, args[1:]) if hasattr(commands, "arguments") else args[1:]
     if command.module:
-        return lambda: run(command.module, [config, *args[1:]])
-    script, argv = importlib.import_module(f"{framework.adapter}.commands").script_of(name, config, kind, args[1:])
+        return lambda: run(command.module, [config, *rest])
+    script, argv = commands.script_of(name, config, kind, rest)
     return lambda: run(script, argv)
 
 

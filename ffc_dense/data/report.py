@@ -43,6 +43,7 @@ KINDS = {
     "label-ids": (ERROR, "a labelTrainIds file holds labelIds"),
     "label-negative": (ERROR, "a label holds negative values"),
     "label-range": (ERROR, "a label holds values that are neither a class (0 to K-1) nor 255"),
+    "label-one-class": (WARNING, "the labels that were read hold one class and 255: 255 may have been meant as a class"),
     "label-mismatch": (WARNING, "labelTrainIds and labelIds of an image do not agree"),
     "polygons": (ERROR, "labelTrainIds could not be made from a polygons file"),
     # HMDB51
