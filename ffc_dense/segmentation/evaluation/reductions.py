@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from functools import partial
+from unittest.mock import patch
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -12,7 +14,6 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import LOOPS
 
 from ...method.reductions import choose_reductions, reduced
-from ...method.replacing import replaced_method
 from ..model.decode_head import FFCDecodeHead
 from ..model.opinions import last_head
 from .ensemble import SegmentorEnsemble
@@ -116,9 +117,9 @@ def features_once(model: BaseSegmentor) -> Iterator[Callable[[], None]]:
         return logits
 
     with (
-        replaced_method(model, "extract_feat", extract_feat_once),
-        replaced_method(head, "forward", forward_once),
-        replaced_method(head, "cls_seg", cls_seg_noted),
+        patch.object(model, "extract_feat", partial(extract_feat_once, model.extract_feat)),
+        patch.object(head, "forward", partial(forward_once, head.forward)),
+        patch.object(head, "cls_seg", partial(cls_seg_noted, head.cls_seg)),
     ):
         yield rewind
 

@@ -3,6 +3,7 @@
 import math
 from contextlib import ExitStack
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from mmengine.dist import is_main_process
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from ...inspection.decisions import NONE
 from ...inspection.training import training_scalars
-from ...method.replacing import replaced_method
 from ..model.decode_head import FFCDecodeHead
 
 
@@ -55,9 +55,9 @@ class FFCScalarsHook(Hook):
             features: list[Tensor] = []
             prefix = "ffc/" if head is model.decode_head or len(heads) == 1 else f"{name}/ffc/"
             handle = head.conv_seg.register_forward_pre_hook(partial(_note, features))
-            looking = partial(self._loss_by_feat, head, features, prefix)
+            looking = partial(self._loss_by_feat, head, features, prefix, head.loss_by_feat)
             self._noting.callback(handle.remove)
-            self._noting.enter_context(replaced_method(head, "loss_by_feat", looking))
+            self._noting.enter_context(patch.object(head, "loss_by_feat", looking))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         self._noting.close()
