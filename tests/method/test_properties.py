@@ -246,7 +246,7 @@ def test_state_dict_makes_the_same_layer_of_a_fresh_one(drawn, training):
     fresh = type(layer)(
         layer.weight.shape[1],
         len(layer.weight),
-        layer.bias is not None,
+        bias=layer.bias is not None,
         num_filters=layer.num_filters,
         interpolate=layer.interpolate,
         eps=layer.filters[0].eps if layer.num_filters else 1e-5,

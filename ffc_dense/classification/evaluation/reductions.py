@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from unittest.mock import patch
 
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import LOOPS
 
-from ...method.replacing import replaced_method
 from ...openmmlab.evaluation.reductions import ReductionsTestLoop
 
 
@@ -23,15 +23,15 @@ def features_once(model: ImageClassifier) -> Iterator[Callable[[], None]]:
     """Within the context, predictions of ``model`` on the same images share the features of the first prediction."""
     with ExitStack() as stack:
         for member in getattr(model, "members", [model]):
-            stack.enter_context(replaced_method(member, "extract_feat", _first_result()))
+            stack.enter_context(patch.object(member, "extract_feat", _called_once(member.extract_feat)))
         yield lambda: None
 
 
-def _first_result() -> Callable:
-    """A function that calls a method once and returns that result ever after."""
+def _called_once(method: Callable) -> Callable:
+    """``method``, called once; its result ever after, whatever the arguments."""
     kept: list = []
 
-    def once(method, *args, **kwargs):
+    def once(*args, **kwargs):
         if not kept:
             kept.append(method(*args, **kwargs))
         return kept[0]

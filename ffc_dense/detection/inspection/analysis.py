@@ -5,6 +5,8 @@ Shape shorthand: R proposals of an image, M outputs, K foreground classes (label
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from unittest.mock import patch
 
 import torch
 from detectron2.data import DatasetMapper
@@ -16,7 +18,6 @@ from ...inspection.activity import active_units
 from ...inspection.analysis import Analysis
 from ...inspection.decisions import NONE
 from ...method.reductions import reduced
-from ...method.replacing import replaced_method
 from ...method.voting import elect, vote
 from ..evaluation.reductions import AllReductions
 
@@ -182,5 +183,5 @@ def _first_call(predictor: torch.nn.Module) -> Iterator[dict]:
         return predict_boxes(predictions, proposals)
 
     handle = predictor.register_forward_pre_hook(note_features)
-    with handle, replaced_method(predictor, "predict_boxes", note_proposals):
+    with handle, patch.object(predictor, "predict_boxes", partial(note_proposals, predictor.predict_boxes)):
         yield seen
