@@ -26,10 +26,8 @@ def verdict(group: Group) -> str:
     if not ffc:
         return f"The baseline scores {_mean(stock, metric)}. No FFC run has a score, so there is no comparison."
     if not stock:
-        return (
-            f"{name} scores {_mean(ffc, metric)}. No baseline run has a score, so there is no comparison: name the "
-            "baseline's folder with --stock."
-        )
+        remedy = "evaluate it" if STOCK in runs else "name its folder with --stock"
+        return f"{name} scores {_mean(ffc, metric)}. The baseline has no score, so there is no comparison: {remedy}."
     scores = f"{name} scores {_mean(ffc, metric)}, the baseline {_mean(stock, metric)}"
     gain = f"{fmean(ffc) - fmean(stock):+.2f} {metric}"
     if group.warnings:

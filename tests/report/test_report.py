@@ -228,6 +228,15 @@ def test_the_verdict_says_what_the_scores_allow_in_two_sentences(tmp_path, stock
     assert found.endswith(".") and found.count(". ") == 1
 
 
+def test_a_baseline_without_a_score_is_to_be_evaluated(tmp_path):
+    detectron2_run(tmp_path / "stock")
+    ffc = detectron2_run(tmp_path / "ffc", ffc=True, ap=28.5)
+    (group,) = collect([tmp_path])
+    assert verdict(group).endswith("The baseline has no score, so there is no comparison: evaluate it.")
+    (group,) = collect([ffc])
+    assert verdict(group).endswith("name its folder with --stock.")
+
+
 def test_the_page_begins_with_date_verdict_and_settings_and_explains_its_words(detection):
     text = Page(detection[1]).text
     begin = text.partition("Training")[0]
