@@ -13,7 +13,7 @@ from .files import is_number, read_json, read_json_lines, read_yaml
 from .run import STOCK, Evaluation, Run
 from .train_config import INCIDENTAL, recorded, without
 
-TESTED = re.compile(r"bbox/(AP\w*)$")
+TESTED = re.compile(r"bbox/(AP.*)$")
 LAZY = re.compile(r"!!python/|^\s*_target_:", re.MULTILINE)  # what LazyConfig.save writes
 GUESSED = "no train_config.yaml in the folder: seed and schedule are those of the last command there"
 
