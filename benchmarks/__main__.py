@@ -2,6 +2,7 @@
 
 python -m benchmarks [--quick] [--device cpu|cuda] [--only SECTION ...] [--write-docs]
 python -m benchmarks gpu [--quick] [--seconds S] [--output FILE]: which form is right and fast on a GPU, in minutes
+python -m benchmarks load [--processes 5]: what a busy core does to the layers and the vote
 """
 
 import argparse
@@ -17,7 +18,7 @@ import torch
 
 import ffc_dense
 
-from . import detection, gpu, growth, layers, report, segmentation, segmentation_vote
+from . import detection, gpu, growth, layers, load, report, segmentation, segmentation_vote
 from .machine import machine, revision
 from .memory import ROOT
 from .works import Result, why_not
@@ -115,4 +116,5 @@ def _progress(begin: float, text: str) -> None:
 
 
 if __name__ == "__main__":
-    gpu.main(sys.argv[2:]) if sys.argv[1:2] == ["gpu"] else main(sys.argv[1:])
+    name, *arguments = sys.argv[1:] or [""]
+    {"gpu": gpu.main, "load": load.main}[name](arguments) if name in ("gpu", "load") else main(sys.argv[1:])

@@ -7,6 +7,7 @@ from .works import FFC, Result
 
 HEADER = "| work | FFC | baseline | FFC / baseline | bar | met? |\n|---|---|---|---|---|---|"
 TITLES = {"cpu": "CPU", "cuda": "CUDA"}
+MARKED = (*TITLES, "load")  # the sections of docs/PERFORMANCE.md that commands write
 MACHINE = "Machine: "
 
 
@@ -67,7 +68,7 @@ def marker(device: str, end: str) -> str:
 def check_markers(path: Path) -> None:
     """Raises ValueError if ``path`` lacks a pair of markers that :func:`write_docs` needs."""
     text = path.read_text() if path.exists() else ""
-    for device in TITLES:
+    for device in MARKED:
         for end in ("begin", "end"):
             if text.count(marker(device, end)) != 1:
                 raise ValueError(f"{path}: expected exactly one line {marker(device, end)!r}; put the pair back")

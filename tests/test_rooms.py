@@ -12,6 +12,7 @@ ALLOWED = {  # what of the frameworks each room may import when it is imported
     "segmentation": {"mmseg", "mmengine", "mmcv"},
     "classification": {"mmpretrain", "mmengine", "mmcv"},
     "openmmlab": {"mmengine"},
+    "video": {"mmpretrain", "mmengine", "mmcv"},
 }
 
 

@@ -45,6 +45,11 @@ KINDS = {
     "label-range": (ERROR, "a label holds values that are neither a class (0 to K-1) nor 255"),
     "label-mismatch": (WARNING, "labelTrainIds and labelIds of an image do not agree"),
     "polygons": (ERROR, "labelTrainIds could not be made from a polygons file"),
+    # HMDB51
+    "split-file": (ERROR, "a split file is not there, cannot be read, or the splits have different classes"),
+    "missing-video": (ERROR, "a split file names a video that is not there"),
+    "unlisted-video": (WARNING, "no split file names a video"),
+    "flow": (ERROR, "a video's extracted frames are not complete, or have not one flow less than frames"),
 }
 
 

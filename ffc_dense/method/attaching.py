@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from .adapters import BASE
 from .layers import FFCConv2d, FFCLinear
 
 
@@ -11,6 +12,8 @@ def attach(model: nn.Module, name: str, **options) -> nn.Module:
     The new layer takes over the old one's parameters, so loaded weights and ties stay valid; the filters
     (``filters.{i}.*``) are new, start at weight 1 and bias 0, and are trainable. Attach before building the optimizer,
     which would not know them. A layer that the model holds under several names is replaced under all of them.
+    Subclasses that compute what their stock layer does (timm's ``Linear``, detectron2's ``Conv2d`` without norm and
+    activation) are taken too.
 
     Args:
         model: any module, of torchvision, timm, Hugging Face or your own.
@@ -35,7 +38,10 @@ def attach(model: nn.Module, name: str, **options) -> nn.Module:
     if layer is None:
         reason = f"the model has no layer {name!r}"
     elif kind is None:
-        reason = f"{name!r} is a {type(layer).__name__}, not an nn.Linear or a 1x1 nn.Conv2d"
+        kind_name = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        reason = f"{name!r} is a {kind_name}, not an nn.Linear or a 1x1 nn.Conv2d"
+    elif _is_adapted(name):
+        reason = f"{name!r} is inside an adapter: attach before it is put around the layers, and leave this one out"
     if reason:
         raise ValueError(f"attach: {reason}. {_candidates(places)}")
     ffc = kind.from_layer(layer, **options)
@@ -50,11 +56,15 @@ def _ffc_kind(layer):
     return FFCLinear if isinstance(layer, nn.Linear) else FFCConv2d if isinstance(layer, nn.Conv2d) else None
 
 
+def _is_adapted(place: str) -> bool:
+    return place.rpartition(".")[2] == BASE
+
+
 def _candidates(places: dict[str, nn.Module]) -> str:
     names = []
     for place, module in places.items():
         kind = _ffc_kind(module)
-        if place and kind and not kind.why_not(module):
+        if place and kind and not _is_adapted(place) and not kind.why_not(module):
             names.append(place)
     if not names:
         return "It has no nn.Linear or 1x1 nn.Conv2d that could be replaced."

@@ -15,6 +15,11 @@ def check_feature(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}{hint}")
     if value.layout is not torch.strided:
         raise TypeError(f"{name} must be a dense tensor, got one of layout {value.layout}")
+    if value.is_quantized:
+        raise TypeError(
+            f"{name} must be floating point, got {value.dtype}: FFC is not quantized. Set its qconfig to None before "
+            "prepare(), and dequantize what it gets (torch.ao.quantization.DeQuantStub)"
+        )
     check_dtype(name, value.dtype)
 
 

@@ -67,12 +67,13 @@ class FeatureFilter(nn.ModuleList):
             ValueError: ``x`` does not have C features along ``dim``, or lies on another device than the filters.
         """
         self.check_input(x, dim)
+        dim, last = dim % x.dim(), x.dim() - 1  # ONNX has no place counted from the end in a permutation
         stages = [x]
         # Features last for the whole chain: one permutation, not one per LayerNorm.
-        feature = within_range(x.movedim(dim, -1).to(torch.promote_types(x.dtype, torch.float32)))
+        feature = within_range(x.movedim(dim, last).to(torch.promote_types(x.dtype, torch.float32)))
         for norm in self:
             feature = self.filtered(norm, feature)
-            stages.append(feature.movedim(-1, dim))
+            stages.append(feature.movedim(last, dim))
         return stages
 
     def filtered(self, norm: nn.LayerNorm, feature: Tensor) -> Tensor:
@@ -119,9 +120,10 @@ class InputNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor, dim: int = -1) -> Tensor:
         """(..., C, ...) with C along ``dim`` -> the same shape and dtype."""
-        feature = within_range(x.movedim(dim, -1).to(torch.promote_types(x.dtype, torch.float32)))
+        dim, last = dim % x.dim(), x.dim() - 1
+        feature = within_range(x.movedim(dim, last).to(torch.promote_types(x.dtype, torch.float32)))
         weight, bias = self.weight.to(feature.dtype), self.bias.to(feature.dtype)
-        return F.layer_norm(feature, self.normalized_shape, weight, bias, self.eps).to(x.dtype).movedim(-1, dim)
+        return F.layer_norm(feature, self.normalized_shape, weight, bias, self.eps).to(x.dtype).movedim(last, dim)
 
 
 def range_scale(feature: Tensor) -> Tensor:

@@ -4,14 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from . import options as ffc_options
+from .adapters import refuse_adapters
 from .checks import check_bool, check_dtype, check_integer
 from .fast.dispatch import fast_mean, fast_stage_logits
 from .filtering import FeatureFilter, InputNorm, interpolate_outputs, mean_feature
 from .options import takes_options
-from .plain import why_not_plain
-from .voting import vote
+from .plain import unlike_pointwise, why_not_plain
+from .voting import reduce_outputs
 
 FFC_MODULES = ("filters", "input_norm")  # what the stock layer does not have
 
@@ -61,26 +63,38 @@ class _FFCClassifier(_Layer):
         """M: 2n + 1 with interpolation, n + 1 without."""
         return ffc_options.num_outputs(self.filters.num_stages, self.interpolate)
 
-    def forward(self, x: Tensor, *, every_output: bool = False) -> Tensor:
+    @property
+    def is_stock(self) -> bool:
+        """Whether the layer is its stock layer to the bit: no filters and no ``normalize_input``."""
+        return self.filters.is_identity and self.input_norm is None
+
+    # Not a named argument: the trace exporter of ONNX makes an input of the network of every one that has a default.
+    def forward(self, input: Tensor, **asked: Any) -> Tensor:
         """Features (..., C) or (..., C, H, W) -> logits with K in the place of C, of the dtype of the stock layer's.
 
         Args:
-            every_output: see :meth:`outputs`, which asks for them so that the layer's hooks run.
+            input: the features, under the name that the stock layers give them.
+            asked: ``every_output=True`` is how :meth:`outputs` asks for them, so that the layer's hooks run.
         """
-        if every_output:
-            return self._outputs(x)
+        if isinstance(input, Proxy):
+            return self._traced(input, asked)
+        if asked and asked != {"every_output": True}:
+            raise TypeError(f"{type(self).__name__}.forward takes the features alone, got {', '.join(asked)} too")
+        if asked:
+            return self._outputs(input)
         if self.filters.is_identity:
-            return super().forward(x if self.input_norm is None else self._input(x))
+            return super().forward(input if self.input_norm is None else self._input(input))
         if self.training or self.test_reduce == "mean":
-            return self._mean(x)
-        outputs = self._outputs(x)
-        if self.test_reduce == "vote":
-            return vote(outputs, self._feature_dim)[0]
-        return outputs[int(self.test_reduce.removeprefix("out")) - 1]
+            return self._mean(input)
+        return self.reduce(self._outputs(input))
 
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
         return self(x, every_output=True)  # a call: hooks may make the weight (pruning, weight_norm, FSDP)
+
+    def reduce(self, outputs: Tensor) -> Tensor:
+        """What ``test_reduce`` makes of the logits of every output: (M, ..., K) -> (..., K), or with maps behind K."""
+        return reduce_outputs(outputs, self.test_reduce, self._feature_dim)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The feature's stages [F_0, ..., F_n], each shaped like ``x``; see :class:`ffc_dense.FeatureFilter`."""
@@ -99,6 +113,13 @@ class _FFCClassifier(_Layer):
     def make_filters(self, num_features: int, num_filters: int, eps: float, **like: Any) -> FeatureFilter:
         """The module that makes the stages. ``like``: device and dtype."""
         return FeatureFilter(num_features, num_filters, eps, **like)
+
+    def _traced(self, x: Proxy, asked: dict[str, Any]) -> Any:
+        """One node of a torch.fx graph, as for a stock layer: a node calls the layer as it is when the graph runs."""
+        place = x.tracer.path_of_module(self)  # type: ignore[attr-defined]
+        if not place:
+            raise TypeError(f"torch.fx cannot trace an {type(self).__name__} alone: trace the model that holds it")
+        return x.tracer.create_proxy("call_module", place, (x,), asked)
 
     def _outputs(self, x: Tensor) -> Tensor:
         logits = self.stage_logits(x)
@@ -182,27 +203,30 @@ class _FFCClassifier(_Layer):
         reason = cls.why_not(layer)
         if reason:
             raise TypeError(f"{cls.__name__}.from_layer: {reason}")
-        ffc = cls(num_features, num_outputs, layer.bias is not None, device="meta", **options)
+        ffc = cls(num_features, num_outputs, bias=layer.bias is not None, device="meta", **options)
         ffc._build(num_features, options, device=layer.weight.device, dtype=layer.weight.dtype)
         ffc.weight, ffc.bias = layer.weight, layer.bias
         return ffc.train(layer.training)
 
 
+refuse_adapters(_FFCClassifier)
+
+
 class FFCLinear(_FFCClassifier, nn.Linear):
     """Sequential Feature Filtering Classifier over the last dimension.
 
-    Identical to ``nn.Linear``, except that n filters (LayerNorm + ReLU, 2C parameters each) make n + 1 versions of the
-    feature, the one classifier maps each, and the outputs are averaged in training and voted in testing. With
-    ``num_filters=0`` it is ``nn.Linear`` to the bit. State-dict keys: those of ``nn.Linear`` plus
+    Identical to ``nn.Linear``, its signature included, except that n filters (LayerNorm + ReLU, 2C parameters each)
+    make n + 1 versions of the feature, the one classifier maps each, and the outputs are averaged in training and voted
+    in testing. With ``num_filters=0`` it is ``nn.Linear`` to the bit. State-dict keys: those of ``nn.Linear`` plus
     ``filters.{i}.weight`` and ``filters.{i}.bias``, and with ``normalize_input`` ``input_norm.weight`` and
     ``input_norm.bias``.
 
     Args:
         in_features: C.
         out_features: K.
-        bias: whether the classifier has a bias.
-        **options: ``num_filters``, ``interpolate``, ``test_reduce``, ``eps``, ``normalize_input``; for defaults and
-            meanings see :data:`ffc_dense.method.options.OPTIONS`.
+        bias, device, dtype: as in ``nn.Linear``.
+        **options: by keyword alone, ``num_filters``, ``interpolate``, ``test_reduce``, ``eps``, ``normalize_input``;
+            for defaults and meanings see :data:`ffc_dense.method.options.OPTIONS`.
 
     Raises:
         ValueError: an option is out of its range; the message lists what is valid.
@@ -213,7 +237,7 @@ class FFCLinear(_FFCClassifier, nn.Linear):
     _feature_dim = -1
 
     @takes_options
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, device=None, dtype=None, **options):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device=None, dtype=None, **options):
         _check_sizes(in_features=in_features, out_features=out_features, bias=bias, dtype=dtype)
         nn.Linear.__init__(self, in_features, out_features, bias=bias, device=device, dtype=dtype)
         self._add_filters(in_features, options, device=device, dtype=dtype)
@@ -233,13 +257,15 @@ class FFCLinear(_FFCClassifier, nn.Linear):
 class FFCConv2d(_FFCClassifier, nn.Conv2d):
     """Sequential Feature Filtering Classifier for every position of an NCHW map.
 
-    Identical to a 1x1 ``nn.Conv2d`` with stride 1, except for the filters described at :class:`FFCLinear`; LayerNorm
-    runs over the channels of each position.
+    Identical to a 1x1 ``nn.Conv2d`` with stride 1, its signature included, except for the filters described at
+    :class:`FFCLinear`; LayerNorm runs over the channels of each position.
 
     Args:
         in_channels: C.
         out_channels: K.
-        bias, **options: as in :class:`FFCLinear`.
+        kernel_size, stride, padding, groups: those of such a convolution; anything else is a ValueError.
+        dilation, padding_mode, bias, device, dtype: as in ``nn.Conv2d``; the first two have no effect.
+        **options: as in :class:`FFCLinear`.
     """
 
     _stock = nn.Conv2d
@@ -252,9 +278,21 @@ class FFCConv2d(_FFCClassifier, nn.Conv2d):
             raise ValueError(f"FFCConv2d expects {shapes} with H, W >= 1, got input of shape {tuple(x.shape)}")
 
     @takes_options
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True, *, device=None, dtype=None, **options):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size=1, stride=1, padding=0, dilation=1, groups: int = 1,
+        bias: bool = True, padding_mode: Any = "zeros", device=None, dtype=None, **options,
+    ):  # fmt: skip
         _check_sizes(in_channels=in_channels, out_channels=out_channels, bias=bias, dtype=dtype)
-        nn.Conv2d.__init__(self, in_channels, out_channels, kernel_size=1, bias=bias, device=device, dtype=dtype)
+        given = dict(kernel_size=kernel_size, stride=stride, padding=padding, groups=groups)
+        if other := unlike_pointwise(given):
+            hint = "; bias is the eighth argument, as in nn.Conv2d: bias=..." if isinstance(kernel_size, bool) else ""
+            raise ValueError(
+                f"FFCConv2d is a 1x1 convolution without stride, padding and groups, got {', '.join(other)}{hint}"
+            )
+        nn.Conv2d.__init__(
+            self, in_channels, out_channels, **given, dilation=dilation, bias=bias, padding_mode=padding_mode,
+            device=device, dtype=dtype,
+        )  # fmt: skip
         self._add_filters(in_channels, options, device=device, dtype=dtype)
 
     @classmethod

@@ -10,6 +10,18 @@ GROUP_ELEMENTS = 2**18  # logits for each CPU thread whose ballots are taken at 
 COMPARED = 16  # labels that are compared with all others at once: bounds the memory of many outputs
 
 
+def reduce_outputs(outputs: Tensor, name: str, class_dim: int = -1) -> Tensor:
+    """What a test reduction makes of the logits of every output: (M, ..., K, ...) -> (..., K, ...).
+
+    Args:
+        outputs, class_dim: as in :func:`vote`.
+        name: 'vote', 'mean' or a single output, 'out1' ... 'outM'.
+    """
+    if name == "vote":
+        return vote(outputs, class_dim)[0]
+    return outputs.mean(0) if name == "mean" else outputs[int(name.removeprefix("out")) - 1]
+
+
 def vote(outputs: Tensor, class_dim: int) -> tuple[Tensor, Tensor]:
     """Elect one of M outputs for every sample or pixel and return its logits.
 
@@ -87,6 +99,8 @@ def count_and_elect(outputs: Tensor, class_dim: int, finite: bool = False) -> tu
 def count_ballots(labels: Tensor, confidences: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`count_and_elect` for ballots that are known: integer labels and confidences in [0, 1], both (M, ...)."""
     integer = torch.uint8 if len(labels) < 256 else torch.int64
+    if devices.is_onnx():  # below opset 14 ONNX adds no bytes, below 11 it compares none
+        labels, integer = labels.long(), torch.int64
     if devices.is_cpu(labels):  # a sum of bytes along the first dimension has no vector instructions there
         votes = torch.zeros_like(labels, dtype=integer)
         for label in labels:

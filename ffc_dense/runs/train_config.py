@@ -1,8 +1,8 @@
 """``train_config.yaml``: the settings that a detectron2 training ran with.
 
-detectron2 writes ``config.yaml`` at the start of every command, so an ``--eval-only`` in the same folder replaces the
-training's, and it does so before ``SOLVER.REFERENCE_WORLD_SIZE`` scales the schedule. ``tools/train_net.py`` therefore
-records what the trainer holds, once.
+detectron2 writes ``config.yaml`` at the start of every command, so an ``--eval-only`` of its own script in the same
+folder replaces the training's, and it does so before ``SOLVER.REFERENCE_WORLD_SIZE`` scales the schedule.
+``tools/train_net.py`` therefore records what the trainer holds, once.
 """
 
 import copy

@@ -18,6 +18,60 @@ class ScaledLinear(nn.Linear):
         return 2 * super().forward(x)
 
 
+class SameLinear(nn.Linear):
+    """As timm's: the same mathematics in other words."""
+
+    def forward(self, input):
+        return (self.weight @ input.unsqueeze(-1)).squeeze(-1) + (0 if self.bias is None else self.bias)
+
+
+class SameConv(nn.Conv2d):
+    """As detectron2's and mmcv's: something before, and something after if it is asked for."""
+
+    norm = None
+
+    def forward(self, x):
+        x = nn.functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return x if self.norm is None else self.norm(x)
+
+
+class PaddedConv(nn.Conv2d):
+    def _conv_forward(self, input, weight, bias):
+        return super()._conv_forward(input, weight - weight.mean(), bias)
+
+
+class DroppingLinear(nn.Linear):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.5, self.training)
+
+
+class ClampedLinear(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.clamp(-100, 100))
+
+
+class LowRankLinear(nn.Linear):
+    """As loralib's: its own update starts at zero."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.update = nn.Parameter(torch.zeros(sizes[::-1]))
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.update.T
+
+
+class FailingLinear(nn.Linear):
+    def forward(self, x):
+        raise RuntimeError("not like this")
+
+
+def normed_conv():
+    layer = SameConv(8, 3, 1)
+    layer.norm = nn.BatchNorm2d(3)
+    return layer
+
+
 class TwoNames(nn.Module):
     """One classifier under two names, inside a block that has two names itself."""
 
@@ -146,6 +200,35 @@ def test_parameters_dtype_mode_and_frozen_state_are_kept(dtype, training):
     assert all(module.training == training for module in model.modules())
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("kind", "arguments"), [(SameLinear, (8, 3)), (SameConv, (8, 3, 1, 1, "same"))])
+def test_a_subclass_with_the_same_mathematics_is_replaced(kind, arguments, bias, device, training):
+    layer = kind(*arguments, bias=bias, device=device, dtype=torch.bfloat16).train(training)
+    model, before = nn.Sequential(layer), torch.get_rng_state()
+    attach(model, "0")
+    assert type(model[0]) is (FFCLinear if kind is SameLinear else FFCConv2d)
+    assert model[0].weight is layer.weight and model[0].bias is layer.bias and model[0].training == training
+    assert layer.training == training and torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_wrappers_of_detectron2_and_mmcv_are_replaced_unless_they_do_more():
+    layers = pytest.importorskip("detectron2.layers")
+    wrappers = pytest.importorskip("mmcv.cnn.bricks.wrappers")
+    for plain in (layers.Conv2d(8, 3, 1), wrappers.Conv2d(8, 3, 1), wrappers.Linear(8, 3)):
+        attach(nn.Sequential(plain), "0")
+    for more in (layers.Conv2d(8, 3, 1, norm=nn.BatchNorm2d(3)), layers.Conv2d(8, 3, 1, activation=nn.functional.relu)):
+        with pytest.raises(ValueError, match=r"more than weight and bias|computes something else"):
+            attach(nn.Sequential(more), "0")
+
+
+def test_the_classifier_of_timm_is_replaced():
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("mobilenetv3_small_050", num_classes=4)
+    assert type(attach(model, "classifier").classifier) is FFCLinear
+
+
 @pytest.mark.parametrize("name", ["head.1", "classifier", "same_head.1"])
 def test_every_alias_is_replaced(name):
     model = attach(TwoNames(), name)
@@ -230,7 +313,13 @@ def test_layer_that_is_no_classifier_lists_the_candidates(name, kind):
         (ScaledLinear(8, 3), "ScaledLinear"),
         (nn.MultiheadAttention(8, 2).out_proj, "MultiheadAttention"),
         (prune.l1_unstructured(nn.Linear(8, 3), "bias", 1), "pruned"),
-        (with_own_forward(nn.Linear(8, 3)), "computes something else"),
+        (with_own_forward(nn.Linear(8, 3)), "forward of this Linear was replaced"),
+        (PaddedConv(8, 3, 1), "computes something else"),
+        (DroppingLinear(8, 3), "computes something else"),
+        (ClampedLinear(8, 3), "computes something else"),
+        (LowRankLinear(8, 3), "more than weight and bias .update."),
+        (FailingLinear(8, 3), "not like this"),
+        (normed_conv(), "more than weight and bias .norm."),
         (with_hook(nn.Linear(8, 3)), "hooks"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else value,

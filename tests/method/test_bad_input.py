@@ -44,7 +44,7 @@ def options():
             yield lambda c=cls, v=value: c(v, K), ValueError, [sizes[0], ">= 1", repr(value)]
             yield lambda c=cls, v=value: c(C, v), ValueError, [sizes[1], ">= 1", repr(value)]
         for value in NO_FLAG:
-            yield lambda c=cls, v=value: c(C, K, v), ValueError, ["bias", "True or False", repr(value)]
+            yield lambda c=cls, v=value: c(C, K, bias=v), ValueError, ["bias", "True or False", repr(value)]
         for value in [*NO_DTYPE, "float32"]:
             yield lambda c=cls, v=value: c(C, K, dtype=v), TypeError, ["dtype", "float32", str(value)]
         for value in (None, "a", 3, nn.Linear, nn.Identity()):

@@ -1,8 +1,10 @@
 """FFCLinear and FFCConv2d: drop-in for the stock layers, equal to the literal algorithm."""
 
 import copy
+import inspect
 import io
 import pickle
+import re
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ffc_dense import FeatureFilter, FFCConv2d, FFCLinear
+from ffc_dense.method.options import OPTIONS
 
 C, K = 24, 5
 KINDS = ["linear", "conv"]
@@ -18,7 +21,7 @@ SHAPES = {"linear": (6, C), "conv": (2, C, 3, 4)}
 
 
 def ffc(kind, bias=True, num_classes=K, **options):
-    return (FFCLinear if kind == "linear" else FFCConv2d)(C, num_classes, bias, **options)
+    return (FFCLinear if kind == "linear" else FFCConv2d)(C, num_classes, bias=bias, **options)
 
 
 def stock(kind, bias=True, **factory):
@@ -212,6 +215,39 @@ def test_stock_checkpoint_lacks_exactly_the_filters(kind, bias):
     assert list(layer.state_dict()) == ["weight", "bias"][: 1 + bias] + filters
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "arguments"),
+    [
+        (FFCLinear, nn.Linear, (C, K)),
+        (FFCLinear, nn.Linear, (C, K, False, "cpu", torch.float64)),
+        (FFCConv2d, nn.Conv2d, (C, K, 1)),
+        (FFCConv2d, nn.Conv2d, (C, K, (1, 1), (1, 1), (0, 0), (1, 1), 1, False, "reflect", "meta", torch.float16)),
+        (FFCConv2d, nn.Conv2d, (C, K, 1, 1, "same", 2)),
+        (FFCConv2d, nn.Conv2d, (C, K, [1, 1], 1, "valid")),
+    ],
+)
+def test_positional_arguments_are_those_of_the_stock_layer(ours, theirs, arguments):
+    layer, twin = ours(*arguments), theirs(*arguments)
+    assert theirs.extra_repr(layer) in repr(twin)
+    assert {name: (p.shape, p.dtype, p.device) for name, p in twin.named_parameters()} == {
+        name: (p.shape, p.dtype, p.device) for name, p in layer.named_parameters() if not name.startswith("filters.")
+    }
+    assert list(inspect.signature(ours.forward).parameters)[:2] == list(inspect.signature(theirs.forward).parameters)
+    names = list(inspect.signature(theirs).parameters)
+    assert list(inspect.signature(ours).parameters)[: len(names)] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("kernel_size", 3), ("kernel_size", (1, 3)), ("kernel_size", False), ("kernel_size", None), ("stride", 2),
+     ("padding", 1), ("padding", "reflect"), ("groups", 2)],
+)  # fmt: skip
+def test_a_convolution_that_is_not_pointwise_is_refused_by_name(name, value):
+    hint = r"; bias is the eighth" if value is False else "$"
+    with pytest.raises(ValueError, match=rf"1x1 convolution.*got {name}={re.escape(repr(value))}{hint}"):
+        FFCConv2d(C, K, **{name: value})
+
+
 @pytest.mark.parametrize("num_filters", range(4))
 def test_each_filter_adds_two_parameters_per_feature(num_filters):
     count = sum(p.numel() for p in FFCLinear(2048, 1000, num_filters=num_filters, device="meta").parameters())
@@ -342,8 +378,8 @@ def test_option_out_of_range_is_named(kind, option):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ffc_options_are_keyword_only(kind):
-    with pytest.raises(TypeError):
-        type(ffc(kind))(C, K, True, 2)
+    parameters = inspect.signature(type(ffc(kind))).parameters
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in OPTIONS)
 
 
 # Precision and awkward features

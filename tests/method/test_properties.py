@@ -66,7 +66,7 @@ def layers(draw, most_filters=6, **fixed):
     options |= fixed
     kind = draw(st.sampled_from([FFCLinear, FFCConv2d]))
     torch.manual_seed(draw(seeds))
-    layer = kind(num_features, num_classes, draw(st.booleans()), dtype=torch.float64, **options)
+    layer = kind(num_features, num_classes, bias=draw(st.booleans()), dtype=torch.float64, **options)
     assert all(norm.eps == options["eps"] for norm in layer.filters) and len(layer.filters) == options["num_filters"]
     with torch.no_grad():
         for parameter in layer.parameters():

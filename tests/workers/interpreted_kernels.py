@@ -36,7 +36,7 @@ def cases():
             layer = FFCLinear(20, 3, num_filters=filters, interpolate=interpolate)
             yield f"{filters}-filters-{interpolate}", layer, torch.randn(4, 20)
     yield "no-bias-rows", FFCLinear(20, 3, False), torch.randn(4, 20)
-    yield "no-bias-map", FFCConv2d(20, 3, False), torch.randn(2, 20, 2, 2)
+    yield "no-bias-map", FFCConv2d(20, 3, bias=False), torch.randn(2, 20, 2, 2)
     yield "one-row", FFCLinear(20, 3), torch.randn(20)
     yield "three-dimensions", FFCLinear(20, 3), torch.randn(2, 3, 20)
     yield "one-map", FFCConv2d(20, 3), torch.randn(20, 3, 2)

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import UserError
-from ...openmmlab.inputs.config_checks import metainfo_of
+from ...openmmlab.inputs.config_checks import metainfo_of, refuse_one_string
+from ...openmmlab.inputs.config_errors import type_name
 
 
 def check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
     """Refuse a head, or class folders, of another number of classes than ``dataset``, whose key is ``name``, has."""
-    classes = dataset.get("classes") or metainfo_of(dataset).get("classes") or ()
-    number = len(classes) if isinstance(classes, list | tuple) else 0
-    what, kind = "classes", dataset.get("type")
+    classes = metainfo_of({**dataset, "metainfo": {"classes": given}} if (given := dataset.get("classes")) else dataset)
+    classes = classes.get("classes") or ()
+    refuse_one_string(classes, f"{name}.classes")
+    number, what, kind = len(classes), "classes", type_name(dataset)
     folder = _class_folders(dataset)
     if folder is not None and folder.is_dir():
         found = sum(each.is_dir() for each in folder.iterdir())
@@ -43,9 +45,10 @@ def _class_folders(dataset: Mapping) -> Path | None:
     """The folder with a folder per class; None: the dataset has another layout, or lies elsewhere than in files."""
     root = str(dataset.get("data_root") or "")
     split = dataset.get("split") or ""
-    if dataset.get("type") not in ("ImageNet", "CustomDataset") or dataset.get("ann_file") or "://" in root:
+    kind = type_name(dataset)
+    if kind not in ("ImageNet", "CustomDataset") or dataset.get("ann_file") or "://" in root:
         return None
-    if dataset["type"] == "ImageNet" and (split == "test" or Path(root, "meta", f"{split}.txt").is_file()):
+    if kind == "ImageNet" and (split == "test" or Path(root, "meta", f"{split}.txt").is_file()):
         return None
     prefix = dataset.get("data_prefix") or split
     return Path(root, prefix if isinstance(prefix, str) else prefix.get("img_path") or "")

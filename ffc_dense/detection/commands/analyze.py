@@ -10,7 +10,8 @@ from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils.logger import setup_logger
 
 from ffc_dense.detection import EvalCheckpointer, PerReduction
-from ffc_dense.detection.commands.train import check_evaluation
+from ffc_dense.detection.evaluation.evaluators import check_evaluators
+from ffc_dense.detection.inputs.architectures import boxes_alone, has_roi_heads
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import choose_device
@@ -23,10 +24,15 @@ DECISION = "proposals that the box head classifies, with the class of the ground
 
 
 def setup(config: str, checkpoint: str, overrides: list[str]) -> CfgNode:
-    cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint])
+    cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint], ("TEST",))
     cfg.MODEL.DEVICE = choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE", 1)
-    cfg.merge_from_list(["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", False])  # boxes alone are analysed
-    check_evaluation(cfg)
+    if not has_roi_heads(cfg):
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE}: it has no ROI heads, whose proposals are what is "
+            "analysed; score it with ffc-dense evaluate"
+        )
+    boxes_alone(cfg)
+    check_evaluators(cfg.DATASETS.TEST, "DATASETS.TEST", ("coco",))  # scores are of boxes
     if len(cfg.DATASETS.TEST) != 1:
         raise UserError(f"DATASETS.TEST: one dataset is analysed at a time, it names {list(cfg.DATASETS.TEST)}")
     return cfg

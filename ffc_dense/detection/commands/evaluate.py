@@ -1,9 +1,10 @@
-"""Evaluate a detectron2 checkpoint with the official COCO evaluator, under any reduction of FFC's outputs.
+"""Evaluate a detectron2 checkpoint under any reduction of FFC's outputs, in one pass over the data for all of them.
 
-One pass over the data for all of them. Writes, under ``--output``: ``reductions.json`` with every score,
-``<dataset>/<reduction>/coco_instances_results.json`` in COCO's result format (for the test server too: name
-``coco_2017_test-dev`` in DATASETS.TEST), and a Markdown table on the standard output. A checkpoint that lacks weights
-of the model is refused.
+The evaluator is that of the dataset's ``evaluator_type``: COCO's official one, LVIS', Pascal VOC's, Cityscapes' ...
+With ``TEST.AUG.ENABLED True``, detectron2's test-time augmentation is scored, in one pass for each reduction. Writes,
+under ``--output``: ``reductions.json`` with every score, ``<dataset>/<reduction>/coco_instances_results.json`` in
+COCO's result format (for the test server too: name ``coco_2017_test-dev`` in DATASETS.TEST), and a Markdown table on
+the standard output. A checkpoint that lacks weights of the model is refused.
 
     python tools/eval_coco.py --config-file CONFIG.yaml --reduce all [--num-gpus 8] MODEL.WEIGHTS model_final.pth
 
@@ -21,8 +22,9 @@ from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, default_argument_parser
-from detectron2.evaluation import COCOEvaluator, inference_on_dataset
+from detectron2.engine import DefaultTrainer
+from detectron2.evaluation import inference_on_dataset
+from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from torch import nn
 
@@ -31,21 +33,27 @@ from ffc_dense.detection import (
     AllReductions,
     DetectorEnsemble,
     EvalCheckpointer,
-    OpinionCOCOEvaluator,
     PerReduction,
     request_opinions,
 )
+from ffc_dense.detection.commands.running import argument_parser, run
 from ffc_dense.detection.commands.train import setup
+from ffc_dense.detection.evaluation.evaluators import (
+    OF_INSTANCES,
+    build_evaluator,
+    build_test_loader,
+    check_evaluators,
+)
+from ffc_dense.detection.evaluation.reductions import AugmentedReductions
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_weights
 from ffc_dense.detection.model.opinions import FFC_TWINS
-from ffc_dense.detection.training.preemption import launch
 from ffc_dense.errors import UserError
-from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.errors.reporting import reading_input, reporting
 from ffc_dense.frameworks import DETECTRON2
 from ffc_dense.method.reductions import choose_reductions
-from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
+from ffc_dense.safe_files import require_safetensors, without_query
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 INPUT = ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST")  # what the members of an ensemble must read alike
@@ -63,6 +71,8 @@ def load(cfg: CfgNode, wanted: list[str], opinions: bool = False) -> AllReductio
     # A stock model that gives its opinions has FFC's classifier without filters: it has no reductions all the same.
     names = choose_reductions(nn.Identity() if stock else model, wanted)
     EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    if cfg.TEST.AUG.ENABLED:
+        return AugmentedReductions(model, names, GeneralizedRCNNWithTTA(cfg, model))
     return AllReductions(model, names)
 
 
@@ -86,27 +96,41 @@ def load_ensemble(cfgs: list[CfgNode], wanted: list[str], opinions: bool = False
 
 
 def evaluate(cfg: CfgNode, model: AllReductions | DetectorEnsemble, opinions: bool = False) -> dict:
-    """{dataset: {reduction: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first."""
-    evaluator = OpinionCOCOEvaluator if opinions else COCOEvaluator
+    """{dataset: {reduction: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first.
+
+    With ``TEST.AUG`` the tasks are ``bbox_TTA`` and so on, as in detectron2's ``tools/train_net.py``.
+    """
     scores = {}
     for dataset in cfg.DATASETS.TEST:
         folders = {name: os.path.join(cfg.OUTPUT_DIR, dataset, name) for name in model.names}
-        # The official implementation, where detectron2 would prefer its own faster one.
-        evaluators = {name: evaluator(dataset, output_dir=folders[name], use_fast_impl=False) for name in model.names}
-        loader = DefaultTrainer.build_test_loader(cfg, dataset)
-        scores[dataset] = inference_on_dataset(model, loader, PerReduction(evaluators))
+        evaluators = {
+            name: build_evaluator(dataset, folder, cfg, official=True, opinions=opinions)
+            for name, folder in folders.items()
+        }
+        found = inference_on_dataset(model, build_test_loader(cfg, dataset), PerReduction(evaluators))
+        end = "_TTA" if cfg.TEST.AUG.ENABLED else ""
+        scores[dataset] = {
+            name: results and {task + end: values for task, values in results.items()}
+            for name, results in found.items()
+        }
     return scores
 
 
 def table(scores: dict) -> str:
-    """Markdown, a row per dataset, task and reduction."""
-    rows = [
-        [dataset, task, name, *(f"{values[column]:.2f}" for column in COLUMNS)]
+    """Markdown, a row per dataset, task and reduction; scores of single classes are in the JSON alone."""
+    tasks = [
+        (dataset, task, name, values)
         for dataset, reductions in scores.items()
         for name, results in reductions.items()
         for task, values in (results or {}).items()
     ]
-    return text.table(["dataset", "task", "reduction", *COLUMNS], rows)
+    found = {metric for *_, values in tasks for metric in values if "-" not in metric} or set(COLUMNS)
+    columns = [*(metric for metric in COLUMNS if metric in found), *sorted(found.difference(COLUMNS))]
+    rows = [
+        [dataset, task, name, *(f"{values[column]:.2f}" if column in values else "" for column in columns)]
+        for dataset, task, name, values in tasks
+    ]
+    return text.table(["dataset", "task", "reduction", *columns], rows)
 
 
 def checkpoint_and_output(args) -> tuple[str, str]:
@@ -119,7 +143,7 @@ def checkpoint_and_output(args) -> tuple[str, str]:
     for flag, file in [("--config-file", args.config_file), *(("--ensemble-configs", file) for file in args.configs)]:
         if not file.endswith((".yaml", ".yml")):
             raise UserError(f"{flag}: expected a .yaml file, got {file!r} (a LazyConfig's yaml twin)")
-    cfg = read_config(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts, ("TEST",))
     weights = cfg.MODEL.WEIGHTS
     if args.resume:
         checkpointer = EvalCheckpointer(nn.Module(), save_dir=cfg.OUTPUT_DIR)
@@ -136,11 +160,24 @@ def checkpoint_and_output(args) -> tuple[str, str]:
     return weights, args.output or str(path.parent / f"eval_{path.stem}")
 
 
+def check_choices(cfg: CfgNode, opinions: bool, ensemble: bool) -> None:
+    """Raises a UserError for what this command cannot evaluate."""
+    flag = "--opinions" if opinions else "--ensemble" if ensemble else ""
+    if opinions:
+        check_evaluators(cfg.DATASETS.TEST, "--opinions: DATASETS.TEST", ("coco",))
+    elif ensemble:
+        check_evaluators(cfg.DATASETS.TEST, "--ensemble: DATASETS.TEST", OF_INSTANCES)
+    if flag and cfg.TEST.AUG.ENABLED:
+        raise UserError(f"TEST.AUG.ENABLED: not with {flag}; set it to False")
+
+
 def main(args) -> dict:
     cfg = setup(args)
     with reading_input(partial(explain_build, cfg=cfg)):
+        check_choices(cfg, args.opinions, bool(args.ensemble))
         if args.ensemble:
-            others = [read_config(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights])
+            others = [read_config(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights],
+                                  ())
                       for file, weights in zip(args.configs, args.ensemble, strict=True)]  # fmt: skip
             for other in others:
                 if args.weights_only:
@@ -171,12 +208,11 @@ def without_config_keys(values: list[str]) -> tuple[list[str], list[str]]:
 
 
 def parse_args(argv: list[str] | None = None):
-    parser = default_argument_parser(__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument(
         "--reduce", type=lambda names: names.split(","), default=[], metavar="NAMES",
         help="vote, mean, out1 ... out7, several with commas, or all; default: the config's own. Not for stock models",
     )  # fmt: skip
-    add_weights_only_argument(parser)
     parser.add_argument("--output", help="folder for the results; eval_CHECKPOINT beside the checkpoint by default")
     parser.add_argument(
         "--opinions", action="store_true",
@@ -190,7 +226,6 @@ def parse_args(argv: list[str] | None = None):
         "--ensemble-configs", nargs="+", default=[], metavar="CONFIG", dest="configs",
         help="their configs, one for each --ensemble checkpoint; --config-file by default",
     )  # fmt: skip
-    add_debug_argument(parser)
     args = parser.parse_args(argv)
     for name in ("ensemble", "configs"):
         files, pairs = without_config_keys(getattr(args, name))
@@ -205,20 +240,7 @@ def parse_args(argv: list[str] | None = None):
     return args
 
 
-def reported_main(args) -> dict:
-    """:func:`main`, where an error of the input is a message and an exit code; in each process of the job."""
-    with reporting("eval_coco.py", args.debug):
-        return main(args)
-
-
 def command(argv: list[str] | None = None) -> None:
     with reporting("eval_coco.py", "--debug" in (sys.argv[1:] if argv is None else argv)):
         args = parse_args(argv)
-        launch(
-            reported_main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
-        )
+    run(main, "eval_coco.py", args)

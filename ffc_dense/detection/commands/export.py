@@ -23,7 +23,7 @@ from ffc_dense.pictures.reading import UnreadableError, read_bgr
 
 def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:
     with reading_input():
-        cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint])
+        cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint], ())
         cfg.MODEL.DEVICE = "cpu"
     with reading_input(partial(explain_build, cfg=cfg)):
         model = DefaultTrainer.build_model(cfg).eval()

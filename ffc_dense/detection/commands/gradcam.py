@@ -6,6 +6,7 @@ from functools import partial
 from ...errors import UserError
 from ...errors.reporting import reading_input
 from .. import Detector
+from ..inputs.architectures import boxes_alone
 from ..inputs.config_errors import explain_build
 from ..inputs.read_config import read_config
 from ..inspection.gradcam import BoxExplainer
@@ -19,9 +20,9 @@ def explainer(args: Namespace) -> tuple[BoxExplainer, list[str]]:
     """
     if args.pixel is not None:
         raise UserError("--pixel is for mmseg; a detector's boxes are explained")
-    boxes_alone = ["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", False]
-    cfg = read_config(args.config, [*args.opts, *boxes_alone], datasets=False)
+    cfg = read_config(args.config, args.opts, splits=())
+    boxes_alone(cfg)
     with reading_input(partial(explain_build, cfg=cfg)):
-        detector = Detector(cfg, args.checkpoint, confidence_threshold=args.confidence_threshold)
+        detector = Detector(cfg, args.checkpoint, opinions=True, confidence_threshold=args.confidence_threshold)
         found = BoxExplainer(detector)
     return found, found.names[: found.head.kept]

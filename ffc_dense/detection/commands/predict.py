@@ -26,7 +26,7 @@ def main(args) -> int:
     jobs = collect(args.input, args.output)
     chosen = {"MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE": args.reduce, "MODEL.DEVICE": args.device}
     pairs = [word for key, value in chosen.items() if value for word in (key, value)]
-    cfg = read_config(args.config_file, [*args.opts, *pairs], datasets=False)
+    cfg = read_config(args.config_file, [*args.opts, *pairs], splits=())
     with reading_input(partial(explain_build, cfg=cfg)):
         detector = Detector(cfg, args.weights, opinions=args.opinions, confidence_threshold=args.confidence_threshold)
     return run(jobs, lambda image: draw(image, detector(image), detector.metadata, args.scale))

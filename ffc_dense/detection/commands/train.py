@@ -1,68 +1,94 @@
-"""Train and evaluate detectron2 models, with or without FFC, on datasets in COCO's format.
+"""Train and evaluate detectron2 models, with or without FFC.
 
 Follows detectron2's ``tools/train_net.py``, except that FFC's config keys and ROI heads and the mini dataset are there,
 that ``MODEL.DEVICE cuda`` becomes ``cpu`` on a machine without CUDA, that a training writes its settings, as scaled, to
 ``OUTPUT_DIR/train_config.yaml``, and that ``--eval-only`` refuses a checkpoint that lacks weights of the model and
-writes ``OUTPUT_DIR/results.json``, which names the checkpoint. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the number
-of CPU processes. Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and what is not
-there (other evaluators than COCO's, ``TEST.AUG``) are refused before any data is read. Config, weights and proposal
-files are data: nothing in them runs (SECURITY.md). A wrong config is one message and exit code 2; ``--debug`` shows
-the traceback. A training starts with a check of its datasets, which takes seconds (``--dataset-check``,
-docs/DATASETS.md). A training survives a kill, a full disk, SIGTERM (exit code 143) and losses of NaN, see
-``ReliableTrainer``.
+writes ``OUTPUT_DIR/results.json``, which names the checkpoint; it changes no file of a training that is in the folder,
+and logs into ``OUTPUT_DIR/eval_only`` there. With ``MODEL.DEVICE cpu``, ``--num-gpus`` is the number of CPU processes.
+The evaluators are detectron2's, by the dataset's ``evaluator_type``, and ``TEST.AUG`` is its test-time augmentation.
+Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and evaluators that are not there are
+refused before any data is read. Config, weights and proposal files are data: nothing in them runs (SECURITY.md). A
+wrong config is one message and exit code 2; ``--debug`` shows the traceback. A training starts with a check of its
+datasets, which takes seconds (``--dataset-check``, docs/DATASETS.md). A training survives a kill, a full disk, SIGTERM
+(exit code 143) and losses of NaN, see ``ReliableTrainer``.
 """
 
 import logging
 import os
-import signal
+from argparse import Namespace
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
-from detectron2.engine import default_argument_parser, default_setup
-from detectron2.evaluation import COCOEvaluator, verify_results
+from detectron2.engine import hooks
+from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 
 from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection.commands.running import argument_parser, run
+from ffc_dense.detection.evaluation.evaluators import (
+    build_evaluator,
+    build_test_loader,
+    check_augmentation,
+    check_evaluators,
+)
+from ffc_dense.detection.inputs.architectures import num_classes
+from ffc_dense.detection.inputs.config_checks import SPLITS
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
-from ffc_dense.detection.training.preemption import launch
 from ffc_dense.detection.training.scalars import OutputScalarsHook
 from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.errors import UserError
-from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.errors.reporting import reading_input
 from ffc_dense.runs.train_config import write_train_config
-from ffc_dense.safe_files import add_weights_only_argument, require_safetensors
+from ffc_dense.safe_files import require_safetensors
 from ffc_dense.text import write_json
 
 
 class Trainer(ReliableTrainer):
     def build_hooks(self) -> list:
         period = self.cfg.MODEL.ROI_BOX_HEAD.FFC.SCALARS_PERIOD
-        return [*super().build_hooks(), OutputScalarsHook(self.model, period)]
+        found = [*super().build_hooks(), OutputScalarsHook(self.model, period)]
+        if self.cfg.TEST.AUG.ENABLED:
+            place = next(i for i, hook in enumerate(found) if isinstance(hook, hooks.EvalHook)) + 1
+            found.insert(place, hooks.EvalHook(0, lambda: self.test_with_tta(self.cfg, self.model)))  # at the end
+        return found
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> COCOEvaluator:
-        return COCOEvaluator(dataset_name, output_dir=output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"))
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
+        return build_evaluator(dataset_name, output_folder or os.path.join(cfg.OUTPUT_DIR, "inference"), cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def test_with_tta(cls, cfg: CfgNode, model) -> dict:
+        """The scores of ``TEST.AUG``, {task_TTA: {metric: value}}, named as in detectron2's ``tools/train_net.py``."""
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference_TTA")
+        evaluators = [cls.build_evaluator(cfg, name, folder) for name in cfg.DATASETS.TEST]
+        results = cls.test(cfg, GeneralizedRCNNWithTTA(cfg, model), evaluators)
+        return {f"{task}_TTA": values for task, values in results.items()}
 
 
 def check_evaluation(cfg: CfgNode) -> None:
-    for name in cfg.DATASETS.TEST:
-        kind = MetadataCatalog.get(name).get("evaluator_type")
-        if kind != "coco":
-            raise UserError(
-                f"DATASETS.TEST: {name} needs the evaluator {kind!r}, this script has 'coco' only: "
-                "name another dataset, or extend Trainer.build_evaluator as detectron2's tools/train_net.py does"
-            )
+    """Refuse what this package cannot score: evaluators, test-time augmentation.
+
+    Raises:
+        UserError: the message names the key, and what to do.
+    """
+    check_evaluators(cfg.DATASETS.TEST, "DATASETS.TEST")
     if cfg.TEST.AUG.ENABLED:
-        raise UserError("TEST.AUG.ENABLED: this script has no test-time augmentation; set it to False")
+        check_augmentation(cfg)
 
 
 def setup(args) -> CfgNode:
-    cfg = read_config(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts, ("TEST",) if args.eval_only else SPLITS)
     wanted = cfg.MODEL.DEVICE
     with reading_input(partial(explain_build, cfg=cfg)):
         if getattr(args, "weights_only", False):
@@ -73,26 +99,31 @@ def setup(args) -> CfgNode:
         check_weights(
             cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", output_dir=cfg.OUTPUT_DIR, resume=args.resume, needed=args.eval_only
         )
+        if args.eval_only and not cfg.DATASETS.TEST:
+            raise UserError("DATASETS.TEST: there is nothing to evaluate on; name a registered dataset")
         if not args.eval_only:
             if not cfg.DATASETS.TRAIN:
                 raise UserError("DATASETS.TRAIN: there is nothing to train on; name a registered dataset")
-            part = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
-            classes, key = cfg.MODEL[part].NUM_CLASSES, f"MODEL.{part}.NUM_CLASSES"
+            classes, key = num_classes(cfg)
             mode = getattr(args, "dataset_check", "error")
             check_datasets(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, classes, key, mode)
         cfg.freeze()
-        default_setup(cfg, args)
+        args.log_folder = set_up(cfg, args)
     if cfg.MODEL.DEVICE != wanted:
         logging.getLogger("detectron2").warning("MODEL.DEVICE: no CUDA on this machine, running on the CPU")
     return cfg
 
 
-def evaluate(cfg: CfgNode, resume: bool) -> dict:
+def evaluate(cfg: CfgNode, resume: bool, folder: str = "") -> dict:
+    """Score a checkpoint: detections into ``folder`` (default: OUTPUT_DIR), scores into ``OUTPUT_DIR/results.json``."""
     with reading_input(partial(explain_build, cfg=cfg)):
         model = Trainer.build_model(cfg)
         checkpointer = EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    results = Trainer.test(cfg, model)
+    own = with_output_folder(cfg, folder or cfg.OUTPUT_DIR)
+    results = Trainer.test(own, model)
+    if cfg.TEST.AUG.ENABLED:
+        results.update(Trainer.test_with_tta(own, model))
     if comm.is_main_process():
         verify_results(cfg, results)
         last = resume and checkpointer.has_checkpoint()
@@ -109,7 +140,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
 def main(args):
     cfg = setup(args)
     if args.eval_only:
-        return evaluate(cfg, args.resume)
+        return evaluate(cfg, args.resume, args.log_folder)
     with reading_input(partial(explain_build, cfg=cfg)):
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
@@ -119,30 +150,11 @@ def main(args):
     return trainer.train()
 
 
-def reported_main(args):
-    """:func:`main`, where an error of the input is a message and an exit code; in each process of the job."""
-    with reporting("train_net.py", args.debug):
-        return main(args)
-
-
-def parse_args(argv: list[str] | None = None):
-    parser = default_argument_parser()
-    add_weights_only_argument(parser)
+def parse_args(argv: list[str] | None = None) -> Namespace:
+    parser = argument_parser()
     add_dataset_check_argument(parser)
-    add_debug_argument(parser)
     return parser.parse_args(argv)
 
 
 def command(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with reporting("train_net.py", args.debug):
-        launch(
-            reported_main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
-        )
+    run(main, "train_net.py", parse_args(argv))

@@ -11,31 +11,33 @@ since ``_target_`` calls what it names, but does not look like one: such a file 
 
 import logging
 import os
-import signal
+from argparse import Namespace
 from functools import partial
 
 from detectron2.config import LazyConfig, instantiate
-from detectron2.engine import default_argument_parser, default_setup, default_writers, hooks
+from detectron2.engine import default_writers, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ffc_dense.detection import EvalCheckpointer
+from ffc_dense.detection.commands.running import argument_parser, run
 from ffc_dense.detection.inputs.config_checks import check_lazy_config, lazy_datasets
 from ffc_dense.detection.inputs.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
+from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.installing import create_ddp_model
 from ffc_dense.detection.training.atomic_checkpoint import AtomicCheckpointer, KeepNewest
 from ffc_dense.detection.training.data_stream import ContinueDataStream
 from ffc_dense.detection.training.finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
-from ffc_dense.detection.training.preemption import StopOnSigterm, launch
+from ffc_dense.detection.training.preemption import StopOnSigterm
 from ffc_dense.detection.training.scalars import OutputScalarsHook
 from ffc_dense.detection.training.trainer import errors_without_traceback
-from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.errors.reporting import reading_input
 from ffc_dense.reliability.random_state import kept_random_state
-from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
+from ffc_dense.safe_files import UnsafeFileError
 from ffc_dense.text import write_json
 
 
@@ -82,7 +84,7 @@ def setup(args) -> DictConfig:
             mode = getattr(args, "dataset_check", "error")
             classes = OmegaConf.select(cfg, "model.roi_heads.num_classes")
             check_datasets(*lazy_datasets(cfg), classes, "model.roi_heads.num_classes", mode)
-        default_setup(cfg, args)
+        args.log_folder = set_up(cfg, args)
     if train.device != wanted:
         logging.getLogger("detectron2").warning("train.device: no CUDA on this machine, running on the CPU")
     return cfg
@@ -111,12 +113,12 @@ def test(cfg: DictConfig, model: nn.Module) -> dict:
     return results
 
 
-def evaluate(cfg: DictConfig, resume: bool) -> dict:
+def evaluate(cfg: DictConfig, resume: bool, folder: str = "") -> dict:
     model = build_model(cfg)
     checkpointer = EvalCheckpointer(model, cfg.train.output_dir, weights_key="train.init_checkpoint")
     with reading_input():
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    results = test(cfg, model)
+    results = test(with_output_folder(cfg, folder or cfg.train.output_dir), model)
     if comm.is_main_process():
         write_json(results, os.path.join(cfg.train.output_dir, "results.json"))
     return results
@@ -151,33 +153,14 @@ def train(cfg: DictConfig, resume: bool) -> None:
 
 def main(args):
     cfg = setup(args)
-    return evaluate(cfg, args.resume) if args.eval_only else train(cfg, args.resume)
+    return evaluate(cfg, args.resume, args.log_folder) if args.eval_only else train(cfg, args.resume)
 
 
-def reported_main(args):
-    """:func:`main`, where an error of the input is a message and an exit code; in each process of the job."""
-    with reporting("lazyconfig_train_net.py", args.debug):
-        return main(args)
-
-
-def parse_args(argv: list[str] | None = None):
-    parser = default_argument_parser()
-    add_weights_only_argument(parser)
+def parse_args(argv: list[str] | None = None) -> Namespace:
+    parser = argument_parser()
     add_dataset_check_argument(parser)
-    add_debug_argument(parser)
     return parser.parse_args(argv)
 
 
 def command(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with reporting("lazyconfig_train_net.py", args.debug):
-        launch(
-            reported_main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
-        )
+    run(main, "lazyconfig_train_net.py", parse_args(argv))

@@ -143,7 +143,10 @@ def _check(members: Sequence[GeneralizedRCNN]) -> None:
         if not isinstance(heads, StandardROIHeads | Res5ROIHeads):
             raise ValueError(f"detector {number} has no Standard, Cascade or Res5 ROI heads: it cannot be ensembled")
         if member.proposal_generator is None or getattr(heads, "keypoint_on", False):
-            raise ValueError(f"detector {number}: precomputed proposals and keypoints cannot be ensembled")
+            raise ValueError(
+                f"detector {number}: precomputed proposals and keypoints cannot be ensembled; name detectors with RPN "
+                "and MODEL.KEYPOINT_ON False"
+            )
     expected = _traits(members[0])
     for number, member in enumerate(members[1:], start=2):
         for trait, value in _traits(member).items():

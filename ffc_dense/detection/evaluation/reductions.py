@@ -6,25 +6,28 @@ from typing import Any
 
 import torch
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.modeling import GeneralizedRCNN
-from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, ROIHeads, StandardROIHeads
+from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from torch import nn
 
 from ...method.reductions import reduced
 from ...method.replacing import replaced_method
 
+# What a model computes before its ROI heads: the first call of each gives the same under every reduction.
+SHARED = ("backbone", "proposal_generator", "sem_seg_head")
+
 
 class AllReductions(nn.Module):
-    """A :class:`GeneralizedRCNN` in eval mode that answers with its detections under each of several reductions.
+    """A detector in eval mode that answers with its outputs under each of several reductions.
 
-    Backbone, proposals and box features do not depend on the reduction and are computed once per batch.
+    Backbone, proposals and box features do not depend on the reduction and are computed once per batch. Any meta
+    architecture will do; one without ROI heads has the reduction 'stock' alone.
 
     Args:
         model: the detector.
         names: reductions, see :func:`ffc_dense.method.reductions.choose_reductions`.
     """
 
-    def __init__(self, model: GeneralizedRCNN, names: list[str]):
+    def __init__(self, model: nn.Module, names: list[str]):
         super().__init__()
         self.model = model
         self.names = names
@@ -32,18 +35,34 @@ class AllReductions(nn.Module):
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict]) -> dict[str, list[dict]]:
         """detectron2's inputs -> for each reduction what the detector alone would return, ``[{"instances": ...}]``."""
-        model = self.model
-        images = model.preprocess_image(batched_inputs)
-        features = model.backbone(images.tensor)
-        proposals, _ = model.proposal_generator(images, features, None)
-        detections = {}
-        with box_features_once(model.roi_heads) as rewind:
+        answers = {}
+        with computed_once(self.model) as rewind:
             for name in self.names:
                 rewind()
-                with reduced(model, name):
-                    instances, _ = model.roi_heads(images, features, proposals, None)
-                detections[name] = model._postprocess(instances, batched_inputs, images.image_sizes)
-        return detections
+                with reduced(self.model, name):
+                    answers[name] = self.model(batched_inputs)
+        return answers
+
+
+class AugmentedReductions(AllReductions):
+    """Identical to :class:`AllReductions`, except for ``TEST.AUG``: one augmented pass for each reduction.
+
+    Args:
+        augmented: ``GeneralizedRCNNWithTTA(cfg, model)``.
+    """
+
+    def __init__(self, model: nn.Module, names: list[str], augmented: nn.Module):
+        super().__init__(model, names)
+        # Not a submodule: it holds the model, whose parameters would be there twice.
+        self.augmented = [augmented.eval()]
+
+    @torch.no_grad()
+    def forward(self, batched_inputs: list[dict]) -> dict[str, list[dict]]:
+        answers = {}
+        for name in self.names:
+            with reduced(self.model, name):
+                answers[name] = self.augmented[0](batched_inputs)
+        return answers
 
 
 class PerReduction(DatasetEvaluator):
@@ -68,7 +87,22 @@ class PerReduction(DatasetEvaluator):
 
 
 @contextmanager
-def box_features_once(roi_heads: ROIHeads) -> Iterator[Callable[[], None]]:
+def computed_once(model: nn.Module) -> Iterator[Callable[[], None]]:
+    """Within the context, calls of ``model`` on the same images share what does not depend on the reduction.
+
+    Yields a function to call before each of them.
+    """
+    modules = [module for name in SHARED if isinstance(module := getattr(model, name, None), nn.Module)]
+    heads = getattr(model, "roi_heads", None)
+    with ExitStack() as stack:
+        rewinds = [stack.enter_context(_tape(module, 1)) for module in modules]
+        if isinstance(heads, nn.Module):
+            rewinds.append(stack.enter_context(box_features_once(heads)))
+        yield lambda: [rewind() for rewind in rewinds]
+
+
+@contextmanager
+def box_features_once(roi_heads: nn.Module) -> Iterator[Callable[[], None]]:
     """Within the context, calls of ``roi_heads`` on the same images share the box features of the first call.
 
     Yields a function to call before each of them. The features are the results of ROI pooler and box head (C4: res5):

@@ -5,18 +5,18 @@ from detectron2.config import CfgNode, get_cfg
 
 from ...errors.reporting import reading_input
 from ..model.config import add_ffc_config
-from .config_checks import check_config, check_model
+from .config_checks import SPLITS, check_config
 from .config_errors import explain_yaml
 from .data_files import merge_config_file
 
 
-def read_config(path: str, options: Sequence, *, datasets: bool = True) -> CfgNode:
+def read_config(path: str, options: Sequence, splits: Sequence[str] = SPLITS) -> CfgNode:
     """detectron2's config, with FFC's keys and with ``options`` merged, checked. Nothing else is read.
 
     Args:
         path: a .yaml file.
         options: KEY VALUE KEY VALUE ..., as on the command line.
-        datasets: whether those that the config names must be registered; a model alone needs none.
+        splits: those that the command uses, whose datasets must be registered; a model alone needs none.
 
     Raises:
         UserError: the file, an option or a value of the config is wrong; the message names it.
@@ -26,7 +26,7 @@ def read_config(path: str, options: Sequence, *, datasets: bool = True) -> CfgNo
     with reading_input(partial(explain_yaml, where=path or "--config-file")):
         merge_config_file(cfg, path)
     merge_options(cfg, options)
-    (check_config if datasets else check_model)(cfg)
+    check_config(cfg, splits)
     return cfg
 
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...pictures.reading import UnreadableError, read_bgr
+from ..inputs.architectures import check_single_images, num_classes
 from ..inputs.checkpoint import EvalCheckpointer
 from ..inputs.config_checks import check_model
 from ..inputs.read_config import merge_options, read_config
 from ..inputs.startup import check_weights, choose_device
-from ..model.opinions import request_opinions
+from ..model.opinions import has_opinions, request_opinions
 
 
 class Detector(DefaultPredictor):
@@ -40,18 +41,20 @@ class Detector(DefaultPredictor):
         config: a .yaml file, or a config with FFC's keys.
         weights: a checkpoint; by default the one in ``MODEL.WEIGHTS``.
         opinions: add to the detections what each output said, see :meth:`FFCFastRCNNOutputLayers.inference`; of a
-            stock model the class distribution.
-        confidence_threshold: detections below it are left out; by default ``MODEL.ROI_HEADS.SCORE_THRESH_TEST``.
+            stock model the class distribution. None: where the model has opinions.
+        confidence_threshold: detections below it are left out; by default ``MODEL.ROI_HEADS.SCORE_THRESH_TEST``, or
+            the key of that name in ``MODEL.RETINANET``.
         options: further keys and values of the config, ``["MODEL.DEVICE", "cpu"]``.
 
     Attributes:
         metadata: with ``thing_classes``, the names of the classes.
 
     Raises:
-        UserError: there is no such config, or a key or value of it or of ``options`` is wrong.
+        UserError: there is no such config, a key or value of it or of ``options`` is wrong, or the model finds no
+            instances in an image alone (precomputed proposals, semantic segmentation).
         FileNotFoundError: there is no such checkpoint, or none is named.
         RuntimeError: the checkpoint is another model's.
-        ValueError: the ROI heads have no opinions, or the dataset's classes are not as many as the model's.
+        ValueError: there are no opinions to give, or the dataset's classes are not as many as the model's.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Detector(DefaultPredictor):
         config: str | Path | CfgNode,
         weights: str | Path = "",
         *,
-        opinions: bool = True,
+        opinions: bool | None = None,
         confidence_threshold: float | None = None,
         options: list = (),
     ):
@@ -70,12 +73,14 @@ class Detector(DefaultPredictor):
             merge_options(cfg, options)
             check_model(cfg)
         else:
-            cfg = read_config(str(config), options, datasets=False)
+            cfg = read_config(str(config), options, splits=())
         if weights:
             cfg.MODEL.WEIGHTS = str(weights)
         if confidence_threshold is not None:
-            cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = confidence_threshold
-        if opinions:
+            part = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
+            cfg.MODEL[part].SCORE_THRESH_TEST = confidence_threshold
+        check_single_images(cfg)
+        if has_opinions(cfg) if opinions is None else opinions:
             request_opinions(cfg)
         cfg.MODEL.DEVICE = choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE", 1)
         check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", needed=True)
@@ -134,7 +139,7 @@ def class_names(cfg: CfgNode) -> list[str]:
     Raises:
         ValueError: they are not as many as the model's classes.
     """
-    number = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    number, key = num_classes(cfg)
     for dataset in cfg.DATASETS.TEST[:1]:
         metadata = MetadataCatalog.get(dataset)
         names = metadata.get("thing_classes")
@@ -144,7 +149,7 @@ def class_names(cfg: CfgNode) -> list[str]:
             names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
         if names is not None and len(names) != number:
             raise ValueError(
-                f"MODEL.ROI_HEADS.NUM_CLASSES is {number}, the dataset {dataset} of DATASETS.TEST has {len(names)} "
+                f"{key} is {number}, the dataset {dataset} of DATASETS.TEST has {len(names)} "
                 "classes: name the dataset that the model was trained on"
             )
         if names is not None:

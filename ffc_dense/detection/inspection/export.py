@@ -10,7 +10,7 @@ from copy import deepcopy
 import torch
 import torch.nn.functional as F
 from detectron2.export.torchscript_patch import patch_builtin_len
-from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling import GeneralizedRCNN, PanopticFPN
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
@@ -29,14 +29,22 @@ class ExportableDetector(nn.Module):
         model: a ``GeneralizedRCNN`` for boxes.
 
     Raises:
-        TypeError: ``model`` is no ``GeneralizedRCNN``.
-        ValueError: it predicts masks or keypoints too, which the graph would drop.
+        TypeError: ``model`` is no ``GeneralizedRCNN``, or a ``PanopticFPN``, which has more to say than boxes.
+        ValueError: it predicts masks or keypoints too, which the graph would drop, or takes precomputed proposals.
     """
 
     def __init__(self, model: GeneralizedRCNN):
         super().__init__()
-        if not isinstance(model, GeneralizedRCNN):
-            raise TypeError(f"expected a detectron2 GeneralizedRCNN, got {type(model).__name__}")
+        if not isinstance(model, GeneralizedRCNN) or isinstance(model, PanopticFPN):
+            raise TypeError(
+                f"expected a detectron2 GeneralizedRCNN, got {type(model).__name__}; detectron2's own "
+                "tools/deploy/export_model.py exports the models that have no FFC"
+            )
+        if model.proposal_generator is None:
+            raise ValueError(
+                "MODEL.PROPOSAL_GENERATOR.NAME PrecomputedProposals: the graph takes an image alone, which has no "
+                "proposals; use a config with RPN"
+            )
         more = [name for name in ("mask_on", "keypoint_on") if getattr(model.roi_heads, name, False)]
         if more:
             keys = " ".join(f"MODEL.{name.upper()} False" for name in more)

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ...method.voting import elect
+from ..inputs.architectures import has_roi_heads
 
 VOTE_FIELDS = ("vote_count", "elected_class", "class_votes", "winning_output", "winning_confidence", "num_outputs")
 OPINION_FIELDS = ("pred_class_probs", *VOTE_FIELDS)
@@ -104,6 +105,11 @@ def inference_with_opinions(
     return instances, kept
 
 
+def has_opinions(cfg: CfgNode) -> bool:
+    """Whether :func:`request_opinions` takes ``cfg``."""
+    return has_roi_heads(cfg) and cfg.MODEL.ROI_HEADS.NAME in (*FFC_TWINS, *FFC_TWINS.values())
+
+
 def request_opinions(cfg: CfgNode) -> None:
     """Make the detector of ``cfg`` give its opinions; its detections stay what they are.
 
@@ -111,9 +117,13 @@ def request_opinions(cfg: CfgNode) -> None:
     they give the class distribution.
 
     Raises:
-        ValueError: ROI heads of another class.
+        ValueError: ROI heads of another class, or none.
     """
     name = cfg.MODEL.ROI_HEADS.NAME
+    if not has_roi_heads(cfg):
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} has no ROI heads, whose classifier gives opinions"
+        )
     if name in FFC_TWINS:
         cfg.MODEL.ROI_HEADS.NAME = FFC_TWINS[name]
         cfg.MODEL.ROI_BOX_HEAD.FFC.NUM_FILTERS = 0

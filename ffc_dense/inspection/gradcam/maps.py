@@ -60,15 +60,16 @@ class Head(nn.Module):
     Args:
         classifier: a linear layer or 1x1 convolution, stock or FFC.
         kept: so many classes take part, the first ones; None: all.
+        threshold: of the probability, above which a single logit (K = 1) means label 1.
 
     Attributes:
         rest: from the feature map (1, A, h, w) to the input of ``classifier``, (1, C) or (1, C, p, q). To be set: it
             may differ from box to box. By default the map is classified as it is.
     """
 
-    def __init__(self, classifier: nn.Linear | nn.Conv2d, kept: int | None = None):
+    def __init__(self, classifier: nn.Linear | nn.Conv2d, kept: int | None = None, threshold: float = 0.5):
         super().__init__()
-        self.classifier, self.kept = classifier, kept
+        self.classifier, self.kept, self.threshold = classifier, kept, threshold
         self.rest: Callable[[Tensor], Tensor] = lambda feature: feature
 
     def forward(self, feature: Tensor) -> Tensor:
@@ -143,16 +144,19 @@ def explain(
     found = []
     head.eval()
     for output in outputs:
-        own, confidence = _decision(logits[output - 1], weights)
+        own, confidence = _decision(logits[output - 1], weights, head.threshold)
         chosen = own if target is None else target
         map_ = grad_cam(head, feature, OutputTarget(output - 1, chosen, weights))
         found.append(Explained(output, own, confidence, chosen, float(units[output - 1]), x.shape[1], map_))
     return found
 
 
-def _decision(logits: Tensor, weights: Tensor) -> tuple[int, float]:
+def _decision(logits: Tensor, weights: Tensor, threshold: float) -> tuple[int, float]:
     """The most frequent label of (K, p, q) logits in the region and its mean probability."""
-    labels = elect(logits[None], 1)[1]
+    if len(logits) > 1:
+        labels = elect(logits[None], 1)[1]
+    else:
+        labels = (logits[0] > torch.logit(torch.tensor(threshold, dtype=torch.float64))).long()
     shares = torch.zeros(max(2, len(logits)), device=logits.device, dtype=weights.dtype)
     label = int(shares.scatter_add_(0, labels.flatten(), weights.flatten()).argmax())
     logits = logits.float()

@@ -17,6 +17,11 @@ def is_recorded() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
+def is_onnx() -> bool:
+    """Whether what is recorded becomes an ONNX file."""
+    return torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()
+
+
 def chunk_bytes(device: torch.device) -> int:
     """How large a temporary may be on ``device``: CHUNK_BYTES, less where less memory is free."""
     if device.type != "cuda" or not torch.cuda.is_available():

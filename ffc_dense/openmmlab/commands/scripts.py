@@ -94,7 +94,7 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
         with reading_input(partial(config_errors.explain_config, path=known.config)):
             data_configs.check_config_files(known.config)
         data_configs.forbid_imports_by_name()
-    cfg = read_config(known.config, known.cfg_options)
+    cfg = read_config(known.config, known.cfg_options, tool == "train")
     if weights_only:
         data_configs.check_values(cfg, known.config, weights=True)
         safe_loading.forbid_pickled_checkpoints(work_dir_of(known, cfg))
@@ -115,10 +115,11 @@ def work_dir_of(known: argparse.Namespace, cfg) -> str:
 
 def has_checkpoint(work_dir: str, cfg) -> bool:
     """Whether a run in ``work_dir`` saved something. Which file is resumed is up to the checkpoint hook."""
+    from ffc_dense.openmmlab.inputs.config_errors import type_name
     from ffc_dense.openmmlab.training.resuming import POINTER, saved_checkpoints
 
     hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
-    if Path(work_dir, POINTER).is_file() or hook.get("type") != "AtomicCheckpointHook":
+    if Path(work_dir, POINTER).is_file() or type_name(hook) != "AtomicCheckpointHook":
         return Path(work_dir, POINTER).is_file()
     folder = Path(hook["out_dir"], Path(work_dir).name) if hook.get("out_dir") else Path(work_dir)
     template = hook.get("filename_tmpl") or ("epoch_{}.pth" if hook.get("by_epoch", True) else "iter_{}.pth")

@@ -16,12 +16,16 @@ RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_
                "test_cfg", "optim_wrapper", "param_scheduler", "val_evaluator", "test_evaluator", "default_hooks",
                "custom_hooks", "custom_imports", "load_from", "launcher", "env_cfg", "log_processor", "visualizer",
                "default_scope", "randomness")  # fmt: skip
-LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
-def check_config(cfg: Config) -> None:
-    """Refuse an unknown optimizer, schedules that end before they begin, top-level keys that resemble one that mmengine
-    reads, which it would pass over in silence, and what the framework's own ``check_classes`` finds.
+def check_config(cfg: Config, trains: bool = False) -> None:
+    """Refuse top-level keys that resemble one that mmengine reads, which it would pass over in silence, and what the
+    framework's own ``check_classes`` finds; for a training also an unknown optimizer, and schedules that end before
+    they begin.
+
+    Args:
+        trains: whether ``cfg`` is for a training, which reads the training and the validation set, or for a test, which
+            reads the test set alone.
 
     Raises:
         UserError: the message names the key.
@@ -32,8 +36,17 @@ def check_config(cfg: Config) -> None:
             raise UserError(f"{key}: nothing reads this key; did you mean {near}?")
     if "model" not in cfg:
         raise UserError("model: the config has no such key; add it, or name a _base_ that has it")
+    if trains:
+        _check_schedule(cfg)
+    own = checks_of(cfg)
+    loaders = ("train_dataloader", "val_dataloader") if trains else ("test_dataloader",)
+    for name, dataset in datasets_of(cfg, loaders) if own else ():
+        own.check_classes(cfg.model, dataset, name)
+
+
+def _check_schedule(cfg: Config) -> None:
     optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer")
-    if isinstance(optimizer, dict) and isinstance(optimizer.get("type"), str) and class_of(dict(optimizer)) is None:
+    if isinstance(optimizer, dict) and isinstance(optimizer.get("type"), str) and class_of(optimizer) is None:
         raise UserError(unregistered_type(optimizer.type, "optimizer", cfg.to_dict()))
     schedulers = cfg.get("param_scheduler")
     for index, each in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
@@ -43,9 +56,6 @@ def check_config(cfg: Config) -> None:
                 f"param_scheduler.{index}: end {end} should be larger than begin {begin}, where the warm-up ends; "
                 "train longer, or shorten the warm-up"
             )
-    own = checks_of(cfg)
-    for name, dataset in datasets_of(cfg) if own else ():
-        own.check_classes(cfg.model, dataset, name)
 
 
 def check_folders(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -69,7 +79,7 @@ def checks_of(cfg: Config) -> ModuleType | None:
     return import_module(f"{row.adapter}.inputs.config_checks") if row else None
 
 
-def datasets_of(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Iterator[tuple[str, Mapping]]:
+def datasets_of(cfg: Config, loaders: tuple[str, ...]) -> Iterator[tuple[str, Mapping]]:
     """(path of the key, config) of every dataset of the config."""
     for loader in loaders:
         yield from wrapped_datasets((cfg.get(loader) or {}).get("dataset"), f"{loader}.dataset")
@@ -96,8 +106,21 @@ def wrapped_datasets(dataset: Mapping | None, name: str) -> Iterator[tuple[str, 
 
 def metainfo_of(dataset: Mapping) -> dict:
     """``classes``, ``palette`` and so on of a dataset's config: those of its class under its own ``metainfo``."""
-    kind, own = class_of(dict(dataset)), dataset.get("metainfo")
+    kind, own = class_of(dataset), dataset.get("metainfo")
     own = copy.deepcopy(dict(own)) if isinstance(own, Mapping) else {}
     if hasattr(kind, "_load_metainfo"):  # a value may be the path of a file with a name on each line
         return kind._load_metainfo(own)
     return {**(getattr(kind, "METAINFO", None) or {}), **own}
+
+
+def refuse_one_string(classes: object, key: str) -> None:
+    """Refuse ``classes`` that are a string, which stands for a file with a name on each line that is not there.
+
+    Raises:
+        UserError: the message names ``key``.
+    """
+    if isinstance(classes, str):
+        raise UserError(
+            f"{key}: {classes!r} is one string, and no file of that name is there; expected a list of names. In Python "
+            f"one name needs a comma: classes=({classes!r},)"
+        )

@@ -1,12 +1,15 @@
 """Readable messages for what mmengine raises when a config is wrong."""
 
+import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import mmengine.registry
+import mmengine.registry.registry
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner.base_loop import BaseLoop
@@ -81,7 +84,10 @@ def unregistered_type(name: str, registry: str, tree: Any) -> str:
     """The message for a name that is in none of mmseg's registries; ``registry`` says what it should have been."""
     paths = [f"{path}.type" for path, value in walk(tree) if isinstance(value, dict) and value.get("type") == name]
     where = paths[0] if paths else registry
+    owner = next((each.scope for each in registries() if name in each.module_dict), None)
     remedy = closest(name, class_names()) or "; name its module in custom_imports, or correct the name"
+    if owner is not None:
+        remedy = f" in this scope; set default_scope={owner!r}, or write {owner}.{name}"
     return f"{where}: no {registry} is registered as {name!r}{remedy}"
 
 
@@ -99,7 +105,39 @@ def class_names() -> set[str]:
 
 
 def class_of(value: Any) -> Callable | None:
-    kind = value.get("type") if isinstance(value, dict) else None
+    """What mmengine builds from a node of a config: its ``type`` is a class, a registered name, with or without the
+    scope before it (``mmseg.PSPHead``), or the path of an object (``torch.optim.AdamW``), whose module is imported.
+    """
+    kind = value.get("type") if isinstance(value, Mapping) else None
     if isinstance(kind, str):
-        kind = next((found for each in registries() if (found := each.module_dict.get(kind)) is not None), None)
+        kind = _found(kind)
     return kind if callable(kind) else None
+
+
+def type_name(value: Any) -> str:
+    """The name of the class in a node of a config, however its ``type`` is written; '' if it has none."""
+    kind = value.get("type", "") if isinstance(value, Mapping) else ""
+    return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
+
+
+def _found(name: str) -> Any:
+    scope, dot, bare = name.partition(".")
+    if not dot:
+        return next((found for each in registries() if (found := each.module_dict.get(name)) is not None), None)
+    found = _in_scope(scope, bare)
+    if found is None:
+        # By the name in mmengine's module, which --weights-only replaces.
+        found = mmengine.registry.registry.get_object_from_string(name)
+    if found is None:  # of a framework that nothing has imported yet
+        with suppress(ImportError):
+            importlib.import_module(f"{scope}.registry")
+            for each in registries():
+                if each.scope == scope:
+                    each.import_from_location()
+        found = _in_scope(scope, bare)
+    return found
+
+
+def _in_scope(scope: str, name: str) -> Any:
+    of_scope = (each.module_dict.get(name) for each in registries() if each.scope == scope)
+    return next((found for found in of_scope if found is not None), None)

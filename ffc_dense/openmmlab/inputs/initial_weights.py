@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ...safe_files import UnsafeFileError, check_digest, split_sha256
+from .config_errors import type_name
 from .mmengine_files import read_checkpoint
 from .weight_addresses import REMEDY, is_remote, local_path
 
@@ -58,7 +59,7 @@ def pretrained_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict]
     for name, module in model.named_modules():
         found = getattr(module, "init_cfg", None) or []
         for init in found if isinstance(found, list | tuple) else [found]:
-            if getattr(init["type"], "__name__", init["type"]) in ("Pretrained", "PretrainedInit"):
+            if type_name(init) in ("Pretrained", "PretrainedInit"):
                 yield name, module, init
 
 

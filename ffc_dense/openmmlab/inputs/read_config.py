@@ -21,8 +21,8 @@ def parse_options(pairs: list[str]) -> dict | None:
         return parser.parse_args(["--cfg-options", *pairs]).cfg_options
 
 
-def read_config(path: str, options: dict | None) -> Config:
-    """mmseg's config with ``--cfg-options`` merged, checked.
+def read_config(path: str, options: dict | None, trains: bool = False) -> Config:
+    """mmseg's config with ``--cfg-options`` merged, checked for a training or else for a test (:func:`check_config`).
 
     Raises:
         UserError: the file, an option or a value of the config is wrong; the message names it.
@@ -31,5 +31,5 @@ def read_config(path: str, options: dict | None) -> Config:
         cfg = Config.fromfile(path)
     with reading_input(partial(explain_options, options=options)):
         cfg.merge_from_dict(options or {})
-    check_config(cfg)
+    check_config(cfg, trains)
     return cfg

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ...inspection.training import training_scalars
+from ...method.layers import FFCConv2d, FFCLinear
 from ...method.replacing import replaced_method
 from ..model.ffc_head import FFCHead
 
@@ -55,6 +56,7 @@ class TrainingScalarsHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         heads = [(name, head) for name, head in model.named_modules() if isinstance(head, FFCHead)]
+        heads = [(name, head) for name, head in heads if isinstance(head.ffc_layer, FFCConv2d | FFCLinear)]
         for name, head in heads:
             features: list[Tensor] = []
             prefix = "ffc/" if head is self.main_head(model) or len(heads) == 1 else f"{name}/ffc/"

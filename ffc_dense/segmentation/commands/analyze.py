@@ -10,8 +10,17 @@ from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
 from ffc_dense.openmmlab.inputs.config_checks import check_folders
-from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop
+from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop, type_name
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
+from ffc_dense.segmentation.evaluation.evaluators import (
+    NAMES,
+    joined,
+    listed,
+    loop_config,
+    main_metric,
+    main_score,
+    own_metrics,
+)
 from ffc_dense.segmentation.inspection import analysis  # noqa: F401  (registers the loop, with the heads and the metrics)
 
 DECISION = "pixels of the label maps that mmseg predicts, at the size of the labels"
@@ -24,8 +33,16 @@ def setup(config: str, overrides: list[str], gallery: int, folder: str) -> Confi
     check_folders(cfg, ("test_dataloader",))
     cfg.launcher, cfg.work_dir = "none", folder
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
-    cfg.test_evaluator = dict(type="UnroundedIoUMetric", iou_metrics=["mIoU"])
-    cfg.test_cfg = dict(type="AnalysisTestLoop", gallery=gallery)
+    metrics = own_metrics(cfg)
+    main = main_metric(metrics)
+    if main is None:
+        raise UserError(
+            f"{config}: test_evaluator: none of its metrics is an IoUMetric, whose score is analyzed; add one"
+        )
+    if main.get("format_only"):
+        raise UserError(f"{config}: test_evaluator.format_only: an analysis needs labels and scores; set it to False")
+    cfg.test_evaluator = joined(cfg, metrics)
+    cfg.test_cfg = loop_config(cfg, "mmseg.AnalysisTestLoop", gallery=gallery)
     return cfg
 
 
@@ -39,12 +56,14 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
         loop = runner.test_loop
     with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
         found = runner.test()
+    main = main_score(main_metric(listed(cfg.test_evaluator)))
+    of_class = f"{NAMES[main]}."
     scores: dict[str, dict] = {}
     for path, value in found.items():
         name, metric = path.split("/", 1)
-        if metric == "mIoU" or metric.startswith("IoU."):
-            key = metric.replace("IoU.", "class.") if metric != "mIoU" else metric
+        if metric == main or metric.startswith(of_class):
+            key = metric if metric == main else f"class.{metric.removeprefix(of_class)}"
             scores.setdefault(name, {})[key] = None if math.isnan(value) else float(value)
-    about = {"framework": "mmseg", "dataset": cfg.test_dataloader.dataset.type, "decision": DECISION}
+    about = {"framework": "mmseg", "dataset": type_name(cfg.test_dataloader.dataset), "decision": DECISION}
     about |= {"classes": loop.class_names, "palette": loop.dataloader.dataset.metainfo.get("palette")}
-    return about | loop.analysis.report("mIoU", scores)
+    return about | loop.analysis.report(main, scores)

@@ -1,9 +1,10 @@
-"""Evaluate an mmseg checkpoint on Cityscapes, under any reduction of FFC's outputs, in one pass over the data.
+"""Evaluate an mmseg checkpoint on its test set, under any reduction of FFC's outputs, in one pass over the data.
 
-Scores come from mmseg's IoUMetric and from cityscapesscripts on the PNGs of label ids that are written for it; the two
-must agree to 1e-6. Writes, under ``--work-dir``: ``reductions.json`` with every score and ``png/<reduction>/*.png``,
-which the test server takes (``--split test`` writes them without scores). A checkpoint that lacks weights of the model
-is refused. With ``--maps`` also ``maps/<reduction>/*``: every pixel's confidence and, under the vote, agreement, as
+Scores are those of the config's own ``test_evaluator``, before mmseg rounds them. On Cityscapes cityscapesscripts also
+scores the PNGs of label ids that are written for it, and must agree with mmseg to 1e-6. Writes, under ``--work-dir``:
+``reductions.json`` with every score and ``png/<reduction>/*.png``: for Cityscapes what the test server takes (``--split
+test`` writes them without scores), for other datasets the labels. A checkpoint that lacks weights of the model is
+refused. With ``--maps`` also ``maps/<reduction>/*``: every pixel's confidence and, under the vote, agreement, as
 NumPy archives and greyscale PNGs. With ``--ensemble`` several checkpoints decide as one, scored in ``ensemble.json``.
 
     python tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all
@@ -12,17 +13,17 @@ NumPy archives and greyscale PNGs. With ``--ensemble`` several checkpoints decid
 """
 
 import argparse
-import math
 import os
 import sys
 from functools import partial
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmseg.datasets import CityscapesDataset
 
 from ffc_dense import text
 from ffc_dense.errors import UserError
@@ -32,15 +33,19 @@ from ffc_dense.method.reductions import choose_reductions
 from ffc_dense.openmmlab.commands.scripts import join_on_cpu
 from ffc_dense.openmmlab.inputs import safe_loading
 from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
-from ffc_dense.openmmlab.inputs.config_checks import check_folders
-from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop
+from ffc_dense.openmmlab.inputs.config_checks import check_folders, metainfo_of
+from ffc_dense.openmmlab.inputs.config_errors import class_of, explain_build, in_a_loop, type_name
 from ffc_dense.openmmlab.inputs.data_configs import check_config_files, check_values, forbid_imports_by_name
 from ffc_dense.openmmlab.inputs.read_config import read_config
+from ffc_dense.runs.files import is_number
 from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
 from ffc_dense.segmentation import with_opinions
+from ffc_dense.segmentation.evaluation.evaluators import joined, loop_config, main_metric, main_score, own_metrics
 
 OFFICIAL = "cityscapesscripts"
 AGREEMENT = 1e-6  # between the two evaluators, as a share of 1
+LABELS = "_gtFine_labelTrainIds.png"  # beside which cityscapesscripts finds its own
+IGNORED = 255  # mmseg's label of pixels that cityscapesscripts does not score
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -103,9 +108,10 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config, args.cfg_options)
     if args.weights_only:
         check_values(cfg, args.config, weights=True)
-    dataset = cfg.get("test_dataloader", {}).get("dataset", ConfigDict(type=None))
-    if dataset.type != "CityscapesDataset":
-        raise UserError(f"{args.config}: test_dataloader.dataset.type is {dataset.type!r}, expected CityscapesDataset")
+    if "test_dataloader" not in cfg:
+        raise UserError(f"{args.config}: test_dataloader: the config has none, so there is nothing to test on")
+    if args.split == "test":
+        choose_test_split(cfg)
     cfg.launcher = args.launcher
     if args.device == "cpu" and args.launcher != "none":
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
@@ -113,33 +119,70 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     kind = f"ensemble_{1 + len(args.ensemble)}" if args.ensemble else "eval"
     cfg.work_dir = args.work_dir or str(checkpoint.parent / f"{kind}_{checkpoint.stem}")
     if args.ensemble:
-        cfg.model = dict(type="SegmentorEnsemble", member=cfg.model, size=1 + len(args.ensemble))
+        cfg.model = dict(type="mmseg.SegmentorEnsemble", member=cfg.model, size=1 + len(args.ensemble))
     if args.maps:
         cfg.model = with_opinions(cfg.model)
     cfg.load_from, cfg.resume = None, False  # loaded here, with a check
-    png = dict(
-        type="CityscapesScriptsMetric",
-        prefix=OFFICIAL,
-        keep_results=True,
-        output_dir=str(Path(cfg.work_dir, "png", "{reduction}")),
-    )
-    if args.split == "test":
-        images = Path(dataset.get("data_root") or "", "leftImg8bit", "test")
-        if not images.is_dir():
-            raise UserError(f"--split test: there is no folder {images} (data_root of the config)")
-        dataset.data_prefix = dict(img_path="leftImg8bit/test", seg_map_path="")
-        dataset.test_mode = True
-        dataset.pipeline = [step for step in dataset.pipeline if step.type != "LoadAnnotations"]
-        evaluators = [{**png, "format_only": True}]
-    else:
-        scored = dict(type="UnroundedIoUMetric", iou_metrics=["mIoU"])
-        evaluators = [scored] if args.no_png else [scored, png]
-        check_folders(cfg, ("test_dataloader",))
+    metrics = chosen_metrics(cfg, args)
     if args.maps:
-        evaluators.append(dict(type="MapWriter", output_dir=str(Path(cfg.work_dir, "maps", "{reduction}"))))
-    cfg.test_evaluator = evaluators
-    cfg.test_cfg = dict(type="AllReductionsTestLoop", reductions=args.reduce)
+        metrics.append(dict(type="mmseg.MapWriter", output_dir=str(Path(cfg.work_dir, "maps", "{reduction}"))))
+    cfg.test_evaluator = joined(cfg, metrics)
+    cfg.test_cfg = loop_config(cfg, "mmseg.AllReductionsTestLoop", reductions=args.reduce)
     return cfg
+
+
+def choose_test_split(cfg: Config) -> None:
+    """Test on Cityscapes' images without labels."""
+    dataset = cfg.test_dataloader.dataset
+    if not is_cityscapes(cfg):
+        raise UserError(
+            f"--split test: test_dataloader.dataset.type is {type_name(dataset)!r}, and only the layout of "
+            "CityscapesDataset is known; set test_dataloader.dataset.data_prefix and test_evaluator.format_only"
+        )
+    images = Path(dataset.get("data_root") or "", "leftImg8bit", "test")
+    if not images.is_dir():
+        raise UserError(f"--split test: there is no folder {images} (data_root of the config)")
+    dataset.data_prefix = dict(img_path="leftImg8bit/test", seg_map_path="")
+    dataset.test_mode = True
+    dataset.pipeline = [step for step in dataset.pipeline if type_name(step) != "LoadAnnotations"]
+
+
+def is_cityscapes(cfg: Config) -> bool:
+    """Whether cityscapesscripts knows the test set: its classes, and the names of its files."""
+    dataset = cfg.test_dataloader.dataset
+    if class_of(dataset) is not CityscapesDataset or dataset.get("seg_map_suffix", LABELS) != LABELS:
+        return False
+    return tuple(metainfo_of(dataset)["classes"]) == CityscapesDataset.METAINFO["classes"]
+
+
+def chosen_metrics(cfg: Config, args: argparse.Namespace) -> list[dict]:
+    """Configs of the metrics: the config's own, PNGs, and on Cityscapes cityscapesscripts."""
+    png = str(Path(cfg.work_dir, "png", "{reduction}"))
+    scripts = dict(type="mmseg.CityscapesScriptsMetric", prefix=OFFICIAL, keep_results=True, output_dir=png)
+    if args.split == "test":
+        return [{**scripts, "format_only": True}]
+    metrics = own_metrics(cfg)
+    check_folders(cfg, ("test_dataloader",))
+    main = main_metric(metrics)
+    if args.no_png or main is None:
+        return metrics
+    if not is_cityscapes(cfg):
+        main["output_dir"] = main.get("output_dir") or png
+        return metrics
+    if not scores_alike(main):
+        print(
+            f"eval_cityscapes: test_evaluator has options that {OFFICIAL} lacks; its PNGs are written, its scores are "
+            "left out",
+            file=sys.stderr,
+        )
+        scripts["format_only"] = True
+    return [*metrics, scripts]
+
+
+def scores_alike(metric: dict) -> bool:
+    """Whether cityscapesscripts computes what an IoU metric of the config does."""
+    plain = metric.get("ignore_index", IGNORED) == IGNORED and metric.get("nan_to_num") is None
+    return plain and main_score(metric) == "mIoU" and not metric.get("format_only")
 
 
 def nested(metrics: dict[str, float]) -> dict:
@@ -151,8 +194,8 @@ def nested(metrics: dict[str, float]) -> dict:
         node = tree
         for key in (*parents, *kind):
             node = node.setdefault(key, {})
-        node[name] = None if math.isnan(value) else float(value)
-    return tree
+        node[name] = value.tolist() if hasattr(value, "tolist") else value  # of numpy and torch
+    return text.without_nan(tree)
 
 
 def check_agreement(results: dict) -> None:
@@ -172,13 +215,16 @@ def check_agreement(results: dict) -> None:
 
 
 def table(results: dict) -> str:
-    """Markdown, a row per reduction."""
+    """Markdown, a row per reduction: the scores over all classes, mmseg's main ones first."""
+    found = dict.fromkeys(key for scores in results.values() for key, value in scores.items() if is_number(value))
+    keys = [*(key for key in MMSEG.metrics if key in found), *(key for key in found if key not in MMSEG.metrics)]
+    official = any(OFFICIAL in scores for scores in results.values())
     rows = []
     for reduction, scores in results.items():
-        official = scores.get(OFFICIAL, {}).get("mIoU")
-        cells = [f"{scores[key]:.2f}" for key in MMSEG.metrics]
-        rows.append([reduction, *cells, "-" if official is None else f"{official:.2f}"])
-    return text.table(["reduction", *MMSEG.metrics, f"mIoU by {OFFICIAL}"], rows)
+        values = [scores.get(key) for key in keys]
+        values += [scores.get(OFFICIAL, {}).get("mIoU")] if official else []
+        rows.append([reduction, *("-" if value is None else f"{value:.2f}" for value in values)])
+    return text.table(["reduction", *keys, *([f"mIoU by {OFFICIAL}"] if official else [])], rows)
 
 
 def choose_device(args: argparse.Namespace) -> None:
@@ -211,6 +257,9 @@ def main(args: argparse.Namespace) -> None:
     if args.split == "test":
         print(f"predictions for the test server: {Path(cfg.work_dir, 'png')}")
         return
+    if not metrics:  # every metric of the config has format_only
+        print(f"no scores: test_evaluator only writes predictions, into {cfg.work_dir} unless it names a folder")
+        return
     results = nested(metrics)
     check_agreement(results)  # before anything is written: what disagrees is no score
     report = {"framework": MMSEG.name, "config": args.config, "weights": args.checkpoint, "results": results}
@@ -221,7 +270,7 @@ def main(args: argparse.Namespace) -> None:
     print(table(results))
     print(
         f"scores: {path}"
-        + ("" if args.no_png else f", predictions: {path.parent / 'png'}")
+        + (f", predictions: {path.parent / 'png'}" if (path.parent / "png").is_dir() else "")
         + (f", maps: {path.parent / 'maps'}" if args.maps else "")
     )
 

@@ -7,6 +7,7 @@ from mmseg.models import BaseSegmentor, EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...openmmlab.inputs.config_errors import class_of, type_name
 from ..model import heads
 from ..model.decode_head import FFCDecodeHead, collecting_outputs
 from ..model.opinions import OpinionsMixin, last_head
@@ -82,13 +83,13 @@ def with_ffc_head(model: dict) -> dict:
     """
     model = copy.deepcopy(model)
     head = model["decode_head"][-1] if isinstance(model["decode_head"], list | tuple) else model["decode_head"]
-    kind = MODELS.get(head["type"]) if isinstance(head["type"], str) else head["type"]
-    if kind is None or not (isinstance(kind, type) and issubclass(kind, FFCDecodeHead)):
-        name = f"FFC{head['type'] if isinstance(head['type'], str) else kind.__name__}"
+    kind = class_of(head)
+    if not (isinstance(kind, type) and issubclass(kind, FFCDecodeHead)):
+        name = f"FFC{type_name(head)}"
         if name not in (*heads.__all__, "FFCNarrowASPPHead"):
             raise ValueError(
                 f"model.decode_head.type: outputs of {name.removeprefix('FFC')} cannot be joined; expected a head that "
                 "ends in cls_seg (docs/SEGMENTATION.md)"
             )
-        head.update(type=name, num_filters=0)
+        head.update(type=f"mmseg.{name}", num_filters=0)
     return model

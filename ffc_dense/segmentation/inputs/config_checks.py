@@ -6,33 +6,41 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import UserError
-from ...openmmlab.inputs.config_checks import metainfo_of
-from ...openmmlab.inputs.config_errors import class_of
+from ...openmmlab.inputs.config_checks import metainfo_of, refuse_one_string
+from ...openmmlab.inputs.config_errors import class_of, type_name
 
 
 def check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
     """Refuse heads of another number of classes than ``dataset``, whose key is ``name``, has."""
-    number = len(metainfo_of(dataset).get("classes") or ())
-    if not number:
+    metainfo = metainfo_of(dataset)
+    classes = metainfo.get("classes")
+    if not classes:
         return
+    refuse_one_string(classes, f"{name}.metainfo.classes")
+    palette = metainfo.get("palette") or []
+    if any(not isinstance(colour, list | tuple) or len(colour) != 3 for colour in palette):
+        raise UserError(
+            f"{name}.metainfo.palette: expected a colour (R, G, B) for each class, got {palette!r:.80}. In Python one "
+            "colour needs a comma: palette=((128, 0, 0),)"
+        )
     model, above = (model["member"], "model.member") if "member" in model else (model, "model")  # of an ensemble
     for part in ("decode_head", "auxiliary_head"):
         heads = model.get(part) or ()
         for index, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
-            if head.get("type") == "STDCHead":  # detects boundaries, with two classes of its own
+            if type_name(head) == "STDCHead":  # detects boundaries, with two classes of its own
                 continue
-            own = head.get("num_classes")
+            number = head.get("num_classes")
             path = f"{above}.{part}" + (f".{index}" if isinstance(heads, list | tuple) else "") + ".num_classes"
-            if isinstance(own, int) and own != number:
+            if isinstance(number, int) and number != len(classes):
                 raise UserError(
-                    f"{path}: {own}, but {name}, a {dataset.get('type')}, has {number} classes; set it to "
-                    f"{number}, or name the classes in {name}.metainfo"
+                    f"{path}: {number}, but {name}, a {type_name(dataset)}, has {len(classes)} classes; set it to "
+                    f"{len(classes)}, or name the classes in {name}.metainfo"
                 )
 
 
 def check_folder(dataset: Mapping, name: str) -> None:
     """Refuse a dataset in Cityscapes' layout without images or labels; mmengine fails on them in words of numpy."""
-    kind = class_of(dict(dataset))
+    kind = class_of(dataset)
     if not (inspect.isclass(kind) and kind.__name__ == "CityscapesDataset") or dataset.get("ann_file"):
         return
     suffixes = {"img_path": dataset.get("img_suffix", "_leftImg8bit.png"),

@@ -5,6 +5,7 @@ Shape shorthand: P pixels of an image at the labels' size (H, W), M outputs, K c
 
 import torch
 from mmengine.model import is_model_wrapper
+from mmseg.evaluation import IoUMetric
 from mmseg.registry import LOOPS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from ...method.reductions import STOCK
 from ..evaluation.reductions import AllReductionsTestLoop
 from ..model.opinions import label_probability, last_head
 
-IGNORED = 255  # mmseg's label of pixels without a class
 SHOWN_SIDE = 512  # pixels: the longer side of the gallery's label maps
 SHOWN_CHANGES = 8  # kinds of changed decisions told for each image of the gallery
 
@@ -31,12 +31,15 @@ class AnalysisTestLoop(AllReductionsTestLoop):
     scores, M of confidences and M of labels. The active units are those of the feature that the classifier gets, at its
     own resolution.
 
+    Pixels whose label the evaluator ignores, or that name no class, have no truth.
+
     Args:
         runner, dataloader, evaluator, fp16: as in :class:`AllReductionsTestLoop`.
         gallery: see :class:`Analysis`.
 
     Raises:
-        ValueError: the head's classifier is no ``conv_seg``, or the dataset has no labels.
+        ValueError: the head's classifier is no ``conv_seg``, the evaluator has no ``IoUMetric``, or the dataset has no
+            labels.
     """
 
     def __init__(self, runner, dataloader, evaluator, fp16: bool = False, gallery: int = 8):
@@ -49,6 +52,10 @@ class AnalysisTestLoop(AllReductionsTestLoop):
         names = [] if self.analysis.names == [STOCK] else self.analysis.names
         super().__init__(runner, dataloader, evaluator, fp16, names)
         self.class_names = list(self.dataloader.dataset.metainfo["classes"])
+        scored = [metric for metric in next(iter(self.evaluators.values())).metrics if isinstance(metric, IoUMetric)]
+        if not scored:
+            raise ValueError("test_evaluator: an analysis needs an IoUMetric, which says what is scored; add one")
+        self.ignored = next((metric for metric in scored if not metric.prefix), scored[0]).ignore_index
         for name, each in self.evaluators.items():
             each.process = _also(self._note, name, each.process)
         self.batch: list[_Pixels] = []
@@ -78,7 +85,7 @@ class AnalysisTestLoop(AllReductionsTestLoop):
         for place, sample in enumerate(data_samples):
             if "gt_sem_seg" not in sample:
                 raise ValueError("the test set has no labels: LoadAnnotations is missing from the test pipeline")
-            label, confidence, right, truth = _decided(sample)
+            label, confidence, right, truth = _decided(sample, self.ignored, len(self.class_names))
             if place == len(self.batch):
                 self.batch.append(_Pixels(sample.metainfo, truth, label))
             pixels = self.batch[place]
@@ -143,11 +150,11 @@ class _Pixels:
         return found
 
 
-def _decided(sample: SegDataSample) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _decided(sample: SegDataSample, ignored: int, num_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Label, its probability, the true label's probability and the true label or NONE of every pixel, each (P,)."""
     scores, label = sample.seg_logits.data, sample.pred_sem_seg.data.long()
     truth = sample.gt_sem_seg.data.to(label.device).long()
-    truth = torch.where(truth == IGNORED, NONE, truth)
+    truth = torch.where((truth == ignored) | (truth < 0) | (truth >= num_classes), NONE, truth)
     confidence, right = label_probability(scores, label), label_probability(scores, truth.clamp(min=0))
     return label.flatten(), confidence.flatten(), right.flatten(), truth.flatten()
 

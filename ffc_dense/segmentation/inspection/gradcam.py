@@ -43,7 +43,8 @@ class RegionExplainer:
         if not isinstance(classifier, nn.Conv2d):
             name = type(self.chain[-1]).__name__
             raise ValueError(f"decode_head: {name} has no conv_seg that classifies its feature")
-        self.head = Head(classifier)
+        threshold = getattr(self.chain[-1], "threshold", None)  # of a binary head, out_channels=1
+        self.head = Head(classifier, threshold=0.5 if threshold is None else threshold)
         model.requires_grad_(False)  # the gradient of the map alone is wanted
 
     def __call__(
@@ -67,6 +68,7 @@ class RegionExplainer:
         outputs = choose_outputs(self.head, outputs)
         height, width = image.shape[:2]
         labels = self.segmentor(image).pred_sem_seg.data.reshape(height, width).cpu().numpy()
+        labels = labels.astype(np.int64)  # mmseg's binary heads (out_channels=1) give floats
         if pixel is not None:
             if not (0 <= pixel[0] < width and 0 <= pixel[1] < height):
                 raise ChoiceError(f"--pixel {pixel[0]},{pixel[1]}: the image has {width} x {height} pixels")

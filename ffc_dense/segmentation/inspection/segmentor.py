@@ -23,6 +23,7 @@ from mmseg.visualization import SegLocalVisualizer
 from ...method.reductions import choose_reductions, ffc_layers
 from ...openmmlab.inputs.checkpoint import load_for_evaluation
 from ...openmmlab.inputs.config_checks import check_config, metainfo_of, wrapped_datasets
+from ...openmmlab.inputs.config_errors import type_name
 from ...pictures.reading import read_size
 from ...pictures.scale import readable_scale
 from ..model.opinions import with_opinions
@@ -150,7 +151,9 @@ def _classes(dataset: dict) -> tuple[list[str], list[list[int]]]:
     metainfo = metainfo_of(dataset)
     classes, palette = list(metainfo.get("classes") or []), metainfo.get("palette")
     if not classes:
-        raise ValueError(f"test_dataloader.dataset: {dataset['type']} names no classes; set metainfo=dict(classes=...)")
+        raise ValueError(
+            f"test_dataloader.dataset: {type_name(dataset)} names no classes; set metainfo=dict(classes=...)"
+        )
     if not palette:
         palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()
     if len(palette) != len(classes):  # a choice of the classes of its class keeps their colours
@@ -166,8 +169,8 @@ def _classes(dataset: dict) -> tuple[list[str], list[list[int]]]:
 
 def _pipeline(steps: list[dict], loader: str) -> Compose:
     """The test pipeline with another loader of images and without one of labels."""
-    steps = [step for step in copy.deepcopy(steps) if step["type"] != "LoadAnnotations"]
+    steps = [step for step in copy.deepcopy(steps) if type_name(step) != "LoadAnnotations"]
     for step in steps:
-        if step["type"] == "LoadImageFromFile":
+        if type_name(step) == "LoadImageFromFile" != loader:
             step["type"] = loader
     return Compose(steps)

@@ -68,7 +68,8 @@ class FFCDecodeHead(FFCHead, _Head):
     """Stands before an mmseg decode head in the bases of an ``FFC*Head``.
 
     The head is identical to its mmseg twin, except that ``conv_seg`` is an :class:`ffc_dense.FFCConv2d` (after the
-    dropout, under the same name) and that ``predict`` lets the outputs vote for every pixel.
+    dropout, under the same name) and that ``predict`` lets the outputs vote for every pixel. With another layer put in
+    the place of ``conv_seg`` it is its mmseg twin.
 
     ``forward`` returns a normal (N, K, h, w) map in both modes, for losses, FLOPs counters and export; in eval mode
     its pixels have voted at (h, w) and hold the winners' logits. ``predict``, which segmentors call, upsamples every
@@ -187,7 +188,8 @@ class FFCDecodeHead(FFCHead, _Head):
 
     def _votes(self) -> bool:
         layer = self.conv_seg
-        return layer.num_filters > 0 and layer.test_reduce == "vote" and not layer.training
+        filters = getattr(layer, "num_filters", 0)  # a layer that the user put in its place has none
+        return filters > 0 and layer.test_reduce == "vote" and not layer.training
 
 
 def _agreement_of(outputs: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ...openmmlab.inputs.config_errors import type_name
 from .decode_head import collecting_agreement
 from .upsampling import STRIP_ELEMENTS
 
@@ -124,13 +125,14 @@ def with_opinions(model: dict) -> dict:
     Raises:
         ValueError: the segmentor is of another kind.
     """
-    kind = SAYS_OPINIONS.get(model["type"], model["type"])
+    name = type_name(model)
+    kind = SAYS_OPINIONS.get(name, name)
     if kind not in (*SAYS_OPINIONS.values(), "SegmentorEnsemble"):
         raise ValueError(
-            f"model.type: {model['type']!r} gives no maps of agreement and confidence; expected one of "
+            f"model.type: {name!r} gives no maps of agreement and confidence; expected one of "
             f"{', '.join(SAYS_OPINIONS)}"
         )
-    return {**model, "type": kind, "opinions": True}
+    return {**model, "type": f"mmseg.{kind}", "opinions": True}
 
 
 def last_head(segmentor: torch.nn.Module) -> torch.nn.Module:

@@ -28,7 +28,7 @@ def small_blocks(monkeypatch):
 
 
 def ffc(kind, bias=True, num_classes=K, **options):
-    return (FFCLinear if kind == "linear" else FFCConv2d)(C, num_classes, bias, **options)
+    return (FFCLinear if kind == "linear" else FFCConv2d)(C, num_classes, bias=bias, **options)
 
 
 def is_recomputed(y):

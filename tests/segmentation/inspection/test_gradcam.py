@@ -21,7 +21,7 @@ PIPELINE = [dict(type="LoadImageFromFile"), dict(type="PackSegInputs")]
 PREPROCESSOR = dict(bgr_to_rgb=True, mean=[120.0] * 3, std=[60.0] * 3)
 
 
-def explainer_of(tmp_path, **options):
+def explainer_of(tmp_path, classes="abcde", **options):
     model = config(preprocessor=PREPROCESSOR, **options)
     torch.manual_seed(0)
     init_default_scope("mmseg")
@@ -29,7 +29,7 @@ def explainer_of(tmp_path, **options):
     if options.get("head", "FFC").startswith("FFC"):
         built = disagreeing(built)
     torch.save({"meta": {}, "state_dict": built.state_dict()}, tmp_path / "model.pth")
-    metainfo = dict(classes=list("abcde"), palette=[[0, 0, 0]] * 5)
+    metainfo = dict(classes=list(classes), palette=[[0, 0, 0]] * len(classes))
     data = dict(dataset=dict(type="BaseSegDataset", metainfo=metainfo, pipeline=PIPELINE))
     return RegionExplainer(Segmentor(Config(dict(model=model, test_dataloader=data)), tmp_path / "model.pth", "cpu"))
 
@@ -104,3 +104,30 @@ def test_a_wrong_pixel_or_output_is_an_error_of_the_input_to_commands(tmp_path, 
 def test_an_output_that_is_not_there_is_named(tmp_path, image):
     with pytest.raises(ValueError, match="--outputs 2: the model has the outputs 1 to 1"):
         explainer_of(tmp_path, head="PSPHead")(image, [2])
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("head", ["PSPHead", "FFCPSPHead"])
+def test_the_single_logit_of_a_binary_head_is_explained_on_either_side(tmp_path, image, head, threshold):
+    options = dict(num_classes=2, out_channels=1, threshold=threshold)
+    explainer = explainer_of(tmp_path, "ab", head=head, **options)
+    model, segmentor = explainer.segmentor.model, explainer.segmentor
+    negative, positive = (explainer(image, [1], target, 1)[0].outputs[0] for target in (0, 1))
+    pixels = torch.from_numpy(((image[:, :, ::-1] - 120.0) / 60.0).astype(np.float32).transpose(2, 0, 1).copy())[None]
+    leaf = model.backbone(pixels)[3].detach().requires_grad_()
+    layer = model.decode_head.conv_seg
+    x = model.decode_head._forward_feature([leaf] * 4)
+    logit = (layer.outputs(x)[0] if head.startswith("FFC") else layer(x))[0, 0]
+    labels = segmentor(image).pred_sem_seg.data[0].numpy().astype(int)
+    (picture,) = explainer(image, [1], limit=1)
+    assert picture.region.mean() == pytest.approx(max((labels == 0).mean(), (labels == 1).mean()))
+    region = torch.from_numpy(picture.region.astype(np.float32))[None]
+    weights = F.adaptive_avg_pool2d(region, logit.shape)[0]
+    own = (logit.sigmoid() > threshold).float()
+    assert picture.outputs[0].label == int((own * weights).sum() > weights.sum() / 2)
+    (gradient,) = torch.autograd.grad((logit * weights).sum() / weights.sum(), leaf)
+    for found, sign in ((positive, 1), (negative, -1)):
+        small = (sign * gradient.mean((2, 3), keepdim=True) * leaf.detach()).sum(1, keepdim=True).clamp(min=0)
+        expected = F.interpolate(small, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+        np.testing.assert_allclose(found.map, expected, rtol=1e-2, atol=1e-3 * expected.max() + 1e-12)
+    assert positive.map.any() or negative.map.any()

@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 pytest.importorskip("mmseg")
 
@@ -512,6 +513,22 @@ def test_a_binary_head_votes_on_the_sign_and_passes_on_the_logit(name):
     assert predict(head).shape == (N, 1, *PREDICTION)
     torch.testing.assert_close(predict(head), logits)
     assert torch.equal(predict(head)[:, 0] > 0, labels == 1)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("put", [nn.Conv2d, nn.Sequential], ids=["convolution", "sequence"])
+def test_a_layer_put_in_the_place_of_conv_seg_acts_as_in_the_stock_head(put, training):
+    ours, stock = build("FFCPSPHead"), build("PSPHead")
+    ours.load_state_dict(stock.state_dict(), strict=False)
+    for head in (ours, stock):
+        torch.manual_seed(7)
+        layer = nn.Conv2d(head.channels, head.out_channels, 1)
+        head.conv_seg = layer if put is nn.Conv2d else nn.Sequential(layer, nn.Tanh())
+        head.init_weights()
+        head.train(training)
+    assert torch.equal(predict(ours), predict(stock))
+    assert torch.equal(forward(ours)[0][0], forward(stock)[0][0])
+    assert total(losses(ours)) == total(losses(stock))
 
 
 # --- predict leaves no trace ------------------------------------------------------------------------------------------

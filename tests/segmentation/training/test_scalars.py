@@ -91,6 +91,12 @@ def test_a_step_has_the_same_losses_and_gradients_with_the_hook(setting):
     assert set(written[0][1]) == set(SCALARS)
 
 
+def test_a_layer_put_in_the_place_of_conv_seg_trains_without_scalars():
+    model = model_of()
+    model.decode_head.conv_seg = torch.nn.Conv2d(8, K, 1)
+    assert step(model, 1)[2] == []
+
+
 def test_the_numbers_are_those_of_every_pixel_where_all_are_looked_at(literal):
     model = model_of(dropout_ratio=0)
     seen = []

@@ -1,0 +1,42 @@
+"""What the commands that detectron2 launches share: arguments, and processes that report errors of the input."""
+
+import signal
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.engine import default_argument_parser
+
+from ...errors.reporting import add_debug_argument, reporting
+from ...safe_files import add_weights_only_argument
+from ..training.preemption import launch
+
+Main = Callable[[Namespace], Any]
+
+
+def argument_parser(epilog: str | None = None) -> ArgumentParser:
+    """detectron2's, with ``--weights-only`` and ``--debug``."""
+    parser = default_argument_parser(epilog)
+    add_weights_only_argument(parser)
+    add_debug_argument(parser)
+    return parser
+
+
+def run(main: Main, prog: str, args: Namespace) -> None:
+    """``main(args)`` in every process of the job, where an error of the input is a message and an exit code."""
+    # launch() ends its ranks with SIGINT when this process dies, which a shell makes its background jobs ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with reporting(prog, args.debug):
+        launch(
+            _reported,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, prog, args),
+        )
+
+
+def _reported(main: Main, prog: str, args: Namespace) -> Any:
+    with reporting(prog, args.debug):
+        return main(args)

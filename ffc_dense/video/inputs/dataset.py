@@ -1,0 +1,37 @@
+"""HMDB51 as a dataset of mmpretrain."""
+
+from pathlib import Path
+
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.registry import DATASETS
+
+from ...data.hmdb51_files import SUBSETS, read_split
+
+
+@DATASETS.register_module()
+class HMDB51(BaseDataset):
+    """HMDB51 in its own layout (:mod:`ffc_dense.data.hmdb51_files`). Its classes are those of the split files, sorted.
+
+    Args:
+        data_root: the folder that holds ``videos`` or ``frames``, and ``testTrainMulti_7030_splits``.
+        split: 1, 2 or 3.
+        subset: 'train' or 'test'.
+        **kwargs: of mmpretrain's ``BaseDataset``: ``pipeline``, ``test_mode``, ``lazy_init``.
+
+    Raises:
+        ValueError: the split files are not as expected; the message names the file.
+    """
+
+    def __init__(self, data_root: str, split: int = 1, subset: str = "train", **kwargs):
+        if subset not in SUBSETS:
+            raise ValueError(f"subset: expected one of {', '.join(SUBSETS)}, got {subset!r}")
+        classes, videos = read_split(data_root, split)
+        self.videos = [video for video in videos if video.subset == subset]
+        super().__init__(ann_file="", data_root=data_root, classes=classes, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        root = Path(self.data_root)
+        return [
+            {"video": str(video.path(root)), "frames": str(video.frames(root)), "gt_label": video.label}
+            for video in self.videos
+        ]
