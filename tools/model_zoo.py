@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-from ffc_dense.cli.overhead import paper_note
+from ffc_dense.cli.overhead import paper_note, stride_table
 from ffc_dense.paper.systems import stock_name, system_of
 from ffc_dense.text import table as markdown
 
@@ -33,10 +33,14 @@ DETECTRON2_SPEED = (
 )
 # The same of mmsegmentation (docs/en/model_zoo.md): PSPNet R101, 2 images of 512x1024 per V100.
 MMSEG_SPEED, MMSEG_TIMED = 0.83, "configs/cityscapes/pspnet_r101-d8_4xb2-40k_cityscapes-512x1024.py"
+# NVIDIA/DeepLearningExamples, ResNet-50 v1.5 for PyTorch: 2855 images a second in FP32 on 8 V100, stride in the 3x3.
+IMAGENET_SPEED, IMAGENET_TIMED = 2855 / 8, "configs/imagenet/resnet50_8xb32-90e_in1k.py"
 
 IN_README = ("faster_rcnn_R_18_FPN", "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128")  # scores of `make demo`
 
 SECTIONS = {
+    "imagenet": lambda path: path.parent.name == "imagenet" and re.match(r"res(net\d|next)(?!.*_instant)", path.stem),
+    "imagenet-tricks": lambda path: path.parent.name == "imagenet" and re.match("resnetv1d|s[er]", path.stem),
     "coco-paper": lambda path: path.parent.name == "coco" and "_paper" in path.stem,
     "coco": lambda path: path.parent.name == "coco" and not re.search("_paper|_instant_test", path.stem),
     "cityscapes-paper": lambda path: path.parent.name == "cityscapes" and path.stem.endswith("_toolbox"),
@@ -58,6 +62,8 @@ def gpu_hours(entry: dict, counts: dict[str, dict]) -> float:
     for pattern, seconds, _ in DETECTRON2_SPEED:
         if entry["config"].startswith("configs/coco/") and name.startswith(pattern):
             return images * seconds * 8 / 16 / 3600
+    if entry["config"].startswith("configs/imagenet/"):
+        return images / IMAGENET_SPEED * entry["flops"] / counts[IMAGENET_TIMED]["flops"] / 3600
     timed = counts[MMSEG_TIMED]
     stock = next(other for path, other in counts.items() if Path(path).stem == name)
     return images * MMSEG_SPEED / 2 * stock["flops"] / timed["flops"] / 3600
@@ -71,7 +77,7 @@ def our_score(name: str, ffc: bool, results: list[dict]) -> str:
             found = [
                 r
                 for r in group["results"]
-                if (r["variant"], r["reduction"]) == wanted and r["metric"] in ("AP50", "AP75", "AP", "mIoU")
+                if (r["variant"], r["reduction"]) == wanted and r["metric"] in ("AP50", "AP75", "AP", "mIoU", "top1")
             ]
             if found:
                 return " / ".join(f"{r['mean']:.1f}" for r in found) + f" (n = {found[0]['n']})"
@@ -92,9 +98,10 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
         raise ValueError(f"{counted} was not counted: run tools/overhead.py --reuse {OVERHEAD} --json {OVERHEAD}")
     entry = counts[counted]
     system = system_of(path.stem)
-    paper = " / ".join(map(str, (system.ffc if ffc else system.stock).values())) if system else ""
+    paper = " / ".join(map(system.shown, (system.ffc if ffc else system.stock).values())) if system else ""
     if SECTIONS["small"](path):
-        ours = "4 iterations, no score" if "_instant_test" in name else "no full run recorded"
+        iterations = entry["iterations"]
+        ours = f"{iterations} iterations, no score" if "_instant_test" in name else "no full run recorded"
         if name in IN_README:
             ours = "one seed: [README](../README.md#results)"
         tool = "mmseg_tool.py train" if path.suffix == ".py" else "train_net.py --config-file"
@@ -102,7 +109,7 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
     else:
         hours = f"not trained yet: needs about {gpu_hours(entry, counts):.0f} GPU-hours"
         ours = (not lazy and our_score(name, ffc, results)) or hours
-        gpus = {1: 1, 8: 4, 16: 8}[entry["images_per_iteration"]]
+        gpus = {1: 1, 8: 4, 16: 8, 256: 8, 1024: 8}[entry["images_per_iteration"]]
         command = f"tools/dist_train.sh {relative} {gpus}"
     cells = [
         f"[{path.stem}](../{relative})" + (" (LazyConfig)" if lazy else ""),
@@ -142,6 +149,7 @@ def speeds() -> str:
     """The published speeds that the GPU-hours are computed from."""
     rows = [[f"{pattern}*", f"{seconds:.3f}", model] for pattern, seconds, model in DETECTRON2_SPEED]
     rows.append(["cityscapes", f"{MMSEG_SPEED:.2f}", "PSPNet R101, 512x1024"])
+    rows.append(["imagenet", f"{256 / (8 * IMAGENET_SPEED):.3f}", "ResNet-50, 256 images of 224x224, FP32"])
     return markdown(["configs", "published s/iter", "of"], rows)
 
 
@@ -152,8 +160,14 @@ def fill(document: str, overhead: dict, results: list[dict]) -> str:
         ValueError: a marker is missing.
     """
     counts = {side["config"]: side for pair in overhead["pairs"] for side in (pair["stock"], pair["ffc"])}
+    counts |= {side["config"]: side for side in overhead["singles"]}
     tables = {section: table(section, counts, results) for section in SECTIONS}
-    tables |= {"added": added(overhead["pairs"]), "paper-overhead": paper_note(overhead["paper"]), "speeds": speeds()}
+    tables |= {
+        "added": added(overhead["pairs"]),
+        "paper-overhead": paper_note(overhead["paper"]),
+        "speeds": speeds(),
+        "imagenet-strides": stride_table(overhead["strides"]),
+    }
     for name, text in tables.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(document):

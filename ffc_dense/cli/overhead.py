@@ -1,7 +1,8 @@
 """Parameters and GFLOPs, stock against FFC, of every pair of configs, by the frameworks' own counters.
 
 detectron2: fvcore through ``detectron2.utils.analysis``, one image of the config's test size, POST_NMS_TOPK_TEST
-proposals, DETECTIONS_PER_IMAGE detections. mmseg: ``mmengine.analysis``, one crop. Random weights, on the CPU.
+proposals, DETECTIONS_PER_IMAGE detections. mmseg and mmpretrain: ``mmengine.analysis``, one crop. Random weights, on
+the CPU.
 
     python tools/overhead.py --only 'mini_*'
     OMP_NUM_THREADS=1 python tools/overhead.py --json docs/overhead.json    # all: about half an hour of one CPU core
@@ -23,7 +24,7 @@ from pathlib import Path
 import torch
 
 from ffc_dense import FFCLinear, text
-from ffc_dense.cli.shipped_configs import folder
+from ffc_dense.cli.shipped_configs import folder, shipped
 from ffc_dense.frameworks import DETECTRON2, recognise
 from ffc_dense.inspection.cost import Classifier
 
@@ -51,6 +52,33 @@ def find_pairs(configs: Path, only: str = "*") -> list[tuple[Path, Path]]:
         if not stock_twin(path).is_file():
             raise FileNotFoundError(f"{path} has no stock twin: {stock_twin(path)} is missing")
     return [(stock_twin(path), path) for path in chosen]
+
+
+def find_singles(configs: Path, only: str = "*") -> list[Path]:
+    """Configs that have no twin, such as the rows of Table 3 before FFC is added."""
+    paired = {path for pair in find_pairs(configs) for path in pair}
+    names = (configs / name for name in shipped() if fnmatch.fnmatch(name, f"*{only}*"))
+    return [path for path in names if path not in paired and recognise(path)[1] != "lazy"]
+
+
+def strides(stock: list[Path]) -> list[dict]:
+    """Multiply-adds of mmpretrain's bottleneck networks with the stride in either convolution, beside the paper's."""
+    found = []
+    for path in stock:
+        module = importlib.import_module(f"{recognise(path)[0].adapter}.commands.overhead")
+        paper = getattr(module, "PAPER", {}).get(path.name.partition("_")[0])
+        if paper:
+            counted = module.multiply_adds_by_stride(str(path))
+            found.append({"config": f"configs/{path.relative_to(folder())}", "paper": paper, **counted})
+    return found
+
+
+def stride_table(rows: list[dict]) -> str:
+    """Markdown. The paper's GFLOPs are those of a stride in the 1x1 convolution, its code has it in the 3x3."""
+    head = ["stock config", "GFLOPs, stride in the 3x3 (trained here)", "GFLOPs, stride in the 1x1", "GFLOPs, paper"]
+    cells = ([Path(row["config"]).stem, f"{row['3x3'] / 1e9:.3f}", f"{row['1x1'] / 1e9:.3f}", f"{row['paper']:.2f}"]
+             for row in rows)  # fmt: skip
+    return text.table(head, list(cells))
 
 
 def key_of(content: str) -> str:
@@ -156,20 +184,26 @@ def main(argv: list[str] | None = None) -> None:
         earlier = json.loads(Path(args.reuse).read_text())
         known = {
             side["key"]: {name: side[name] for name in ("parameters", "flops", "flops_train", "classifiers")}
-            for pair in earlier["pairs"]
-            for side in (pair["stock"], pair["ffc"])
+            for pair in [*earlier["pairs"], *({"single": side} for side in earlier.get("singles", ()))]
+            for side in pair.values()
         }
     count = Counter(known)
-    counted = []
+    counted: list[dict] = []
+    content: dict = {"command": "python tools/overhead.py --json", "paper": paper_case()} if args.json else {}
     for number, (stock, ffc) in enumerate(pairs, 1):
         print(f"[{number}/{len(pairs)}] {ffc.relative_to(folder())}", file=sys.stderr, flush=True)
         pair = {"stock": count(stock), "ffc": count(ffc)}
         check(**pair)
         counted.append(pair)
         if args.json:  # after every pair: an interrupted run goes on with --reuse
-            content = {"command": "python tools/overhead.py --json", "paper": paper_case(), "pairs": counted}
-            text.write_json(content, args.json)
+            text.write_json(content | {"pairs": counted}, args.json)
+    content["strides"] = strides([stock for stock, _ in pairs])
+    content["singles"] = [count(path) for path in find_singles(folder(), args.only)]
+    if args.json:
+        text.write_json(content | {"pairs": counted}, args.json)
     print(table(counted))
+    if content["strides"]:
+        print(f"\nConvolutions and linear layers alone, by torch's counter:\n\n{stride_table(content['strides'])}")
     if any(recognise(ffc)[0] is DETECTRON2 for _, ffc in pairs):  # the paper's case is counted by its counter
         print("\n" + paper_note(paper_case()))
 

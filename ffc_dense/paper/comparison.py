@@ -23,8 +23,9 @@ class Comparison:
 
     @property
     def variants(self) -> list[str]:
-        """The FFC variants; the published one always."""
-        return ["FFC", *sorted(name for name in self.runs if name not in (STOCK, "FFC"))]
+        """The FFC variants; the published one always, unless the paper's row has none."""
+        published = [] if self.system and not self.system.ffc and "FFC" not in self.runs else ["FFC"]
+        return [*published, *sorted(name for name in self.runs if name not in (STOCK, "FFC"))]
 
     def scores(self, variant: str, reduction: str, metric: str) -> list[float]:
         """Of every run that has it, seeds known or not."""

@@ -1,4 +1,4 @@
-"""Comparisons as Markdown tables, like the paper's Tables 4 and 5."""
+"""Comparisons as Markdown tables, like the paper's Tables 2 to 5."""
 
 from ..frameworks import FRAMEWORKS
 from ..runs.run import STOCK
@@ -6,13 +6,19 @@ from ..text import table
 from .comparison import Comparison
 from .statistics import Paired, Summary, paired
 
-TITLES = {4: "Table 4: COCO val2017, box AP", 5: "Table 5: Cityscapes val", None: "Other configs"}
+TITLES = {
+    2: "Table 2: ImageNet-1k val, one crop",
+    3: "Table 3: ImageNet-1k val, with the bag of tricks and attention",
+    4: "Table 4: COCO val2017, box AP",
+    5: "Table 5: Cityscapes val",
+    None: "Other configs",
+}
 
 
 def report(comparisons: list[Comparison], reductions: list[str] | None = None) -> str:
     """Every table that has a row. ``reductions``: of FFC, a row each; by default all that were evaluated."""
     parts = []
-    for number in (4, 5):
+    for number in filter(None, TITLES):
         rows = [group for group in comparisons if group.system and group.system.table == number]
         parts.append(f"### {TITLES[number]}\n\n{scores(rows, reductions)}")
     for framework in FRAMEWORKS:
@@ -65,7 +71,7 @@ def _score_row(
         paper = group.system.stock
     elif group.system and (variant, reduction) == ("FFC", "vote"):
         paper = group.system.ffc
-    cells += [f"{paper[metric]:.1f}" if metric in paper else "" for metric in published]
+    cells += [group.system.shown(paper[metric]) if metric in paper else "" for metric in published]
     cells += [_difference(group, variant, reduction, metric) if n and variant != STOCK else "" for metric in metrics]
     return cells
 

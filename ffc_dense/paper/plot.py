@@ -10,7 +10,7 @@ from .comparison import Comparison
 # Told apart by marker too.
 STOCK_STYLE = dict(color=style.STOCK, marker="o")
 FFC_STYLE = dict(color=style.FFC, marker="s")
-UNITS = {"AP": "box AP (%)", "mIoU": "mIoU (%)"}
+UNITS = {"AP": "box AP (%)", "mIoU": "mIoU (%)", "top1": "Top-1 (%)"}
 LONGEST = 34  # characters of a label on one line
 
 

@@ -6,7 +6,8 @@ import yaml
 
 from ffc_dense.paper.systems import SYSTEMS
 
-PAPER_C4, PAPER_PSP = SYSTEMS[0].config, SYSTEMS[2].config
+PAPER_C4 = next(system.config for system in SYSTEMS if system.table == 4)
+PAPER_PSP = next(system.config for system in SYSTEMS if system.table == 5)
 
 
 def box_scores(ap):
