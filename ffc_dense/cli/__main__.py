@@ -105,7 +105,7 @@ COMMANDS = {
     ),
     "check-data": Command(
         "check a dataset before a training does",
-        "coco|cityscapes PATH [ARGS]",
+        "coco|cityscapes|imagenet PATH [ARGS]",
         "check-data coco data/mini_coco",
         module="ffc_dense.cli.check_data",
     ),
@@ -122,8 +122,8 @@ COMMANDS = {
         module="ffc_dense.cli.overhead",
     ),
     "minidata": Command(
-        "write the mini dataset, in the layouts of COCO and Cityscapes",
-        "all|coco|cityscapes --root DIR",
+        "write the mini datasets, in the layouts of COCO, Cityscapes and ImageNet",
+        "all|coco|cityscapes|imagenet --root DIR",
         "minidata all --root data",
         module="ffc_dense.minidata.__main__",
     ),

@@ -2,6 +2,7 @@
 
 python tools/check_dataset.py coco DETECTRON2_DATASETS/coco
 python tools/check_dataset.py cityscapes data/cityscapes
+python tools/check_dataset.py imagenet data/imagenet
 
 One line per fault: severity, path, what is wrong, what to do. Exit code 0: no errors, 1: errors, 2: the command or its
 paths are wrong, 130: interrupted. Neither detectron2 nor mmseg need be installed. docs/DATASETS.md explains the faults.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ffc_dense.data import KINDS, Report, check_cityscapes, check_coco, make_train_ids
+from ffc_dense.data import KINDS, Report, check_cityscapes, check_coco, check_imagenet, make_train_ids
 from ffc_dense.data.cityscapes import cityscapes_root
 from ffc_dense.text import write_json
 
@@ -34,7 +35,11 @@ def positive(text: str) -> int:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     layouts = parser.add_subparsers(dest="layout", required=True)
-    folders = {"coco": "annotations/, train2017/ and val2017/", "cityscapes": "leftImg8bit/ and gtFine/"}
+    folders = {
+        "coco": "annotations/, train2017/ and val2017/",
+        "cityscapes": "leftImg8bit/ and gtFine/",
+        "imagenet": "train/ and val/",
+    }
     for layout, holds in folders.items():
         sub = layouts.add_parser(layout, help=f"a dataset in the layout of {layout}", allow_abbrev=False)
         sub.add_argument("path", type=Path, help=f"the folder with {holds}, or the one above it, with {layout}/ in it")
@@ -46,7 +51,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         )
         sub.add_argument("--num-val", type=positive, help="images of val")
         sub.add_argument("--any-size", action="store_true", help="check no number of images")
-        sub.add_argument("--num-classes", type=positive, help="as in the model's config")
+        names = ("--classes", "--num-classes") if layout == "imagenet" else ("--num-classes",)
+        sub.add_argument(*names, dest="num_classes", type=positive, help="as in the model's config")
         sub.add_argument(
             "--fast",
             action="store_true",
@@ -73,7 +79,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                     help=f"annotation file and image "
                     f"folder of {split}, below PATH, in a layout of your own; of any size",
                 )
-        else:
+        elif layout == "cityscapes":
             sub.add_argument(
                 "--make-train-ids",
                 action="store_true",
@@ -107,6 +113,9 @@ def check(args: argparse.Namespace, report: Report) -> None:
     if args.layout == "coco":
         files = {split: tuple(pair) for split in ("train", "val") if (pair := getattr(args, split))}
         check_coco(args.path, report, files=files, num_classes=args.num_classes, **common)
+        return
+    if args.layout == "imagenet":
+        check_imagenet(args.path, report, num_classes=args.num_classes, **common)
         return
     if args.make_train_ids:
         make_train_ids(cityscapes_root(args.path), report, common["splits"], args.overwrite, args.workers, True)

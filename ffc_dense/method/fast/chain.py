@@ -94,9 +94,7 @@ class ChainGradient:
         self.relative = [weight / weights[-1] for weight in weights]
         self.input_needed = input_needed
         self.affine_needed = affine_needed
-        self._affine: list[
-            Tensor
-        ] = []  # per block and filter, from the last filter to the first: gradients of weight and bias
+        self._affine: list[Tensor] = []  # gradients of weight and bias, per block and filter, the last filter first
 
     def run(self, first: Tensor, chain: list[Filtered], scaled: bool, last: Tensor, out: Tensor | None) -> None:
         """One block. Uses up ``chain``, so that memory that still lies in the cache is free for the next step.
