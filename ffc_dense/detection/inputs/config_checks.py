@@ -147,8 +147,6 @@ def _changed(cfg: CfgNode) -> list[str]:
 
 # LazyConfig
 
-LAZY_CLASSES = "model.roi_heads.num_classes"
-
 
 def check_lazy_config(cfg: DictConfig, splits: Sequence[str] = SPLITS) -> None:
     """Refuse a LazyConfig without the parts that the runner reads, with classes or arguments that are not there, and
@@ -168,12 +166,19 @@ def check_lazy_config(cfg: DictConfig, splits: Sequence[str] = SPLITS) -> None:
                 f"{key}: the config has no such key; import it from another config, such as detectron2's configs/common"
             )
     check_nodes(cfg)
-    classes = OmegaConf.select(cfg, LAZY_CLASSES)
+    classes, classes_key = lazy_num_classes(cfg)
     for split, names in zip(SPLITS, lazy_datasets(cfg), strict=True):
         if split in splits:
             check_registered_datasets(f"dataloader.{split.lower()}.dataset.names", names)
             if classes is not None:
-                check_own_classes(names, classes, LAZY_CLASSES)
+                check_own_classes(names, classes, classes_key)
+
+
+def lazy_num_classes(cfg: DictConfig) -> tuple[int | None, str]:
+    """The number of the model's classes, None if the config does not say it, and the key that does."""
+    keys = ("model.roi_heads.num_classes", "model.num_classes")
+    found = ((OmegaConf.select(cfg, key), key) for key in keys)
+    return next((pair for pair in found if pair[0] is not None), (None, keys[0]))
 
 
 def lazy_datasets(cfg: DictConfig) -> tuple[list[str], list[str]]:

@@ -60,7 +60,7 @@ class ReliableTrainer(DefaultTrainer):
             return super().test(cfg, model, evaluators)
 
 
-def training_class_names(datasets: Sequence[str], number: int) -> list[str] | None:
+def training_class_names(datasets: Sequence[str], number: int | None) -> list[str] | None:
     """The names that checkpoints keep: those of the first dataset, if the model has as many classes."""
     names = dataset_class_names(datasets[0]) if datasets else None
     return names if names is not None and len(names) == number else None
