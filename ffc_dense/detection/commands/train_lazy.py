@@ -35,6 +35,7 @@ from ffc_dense.detection.training.scalars import OutputScalarsHook
 from ffc_dense.detection.training.trainer import errors_without_traceback
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.reliability.random_state import kept_random_state
+from ffc_dense.reliability.run_folder import claim_run_folder
 from ffc_dense.safe_files import UnsafeFileError, add_weights_only_argument
 from ffc_dense.text import write_json
 
@@ -82,6 +83,8 @@ def setup(args) -> DictConfig:
             mode = getattr(args, "dataset_check", "error")
             classes = OmegaConf.select(cfg, "model.roi_heads.num_classes")
             check_datasets(*lazy_datasets(cfg), classes, "model.roi_heads.num_classes", mode)
+        if not args.eval_only and comm.is_main_process():
+            claim_run_folder(train.output_dir, "train.output_dir", resumes=args.resume, checkpoints="model_*.pth")
         default_setup(cfg, args)
     if train.device != wanted:
         logging.getLogger("detectron2").warning("train.device: no CUDA on this machine, running on the CPU")
