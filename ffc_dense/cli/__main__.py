@@ -149,7 +149,7 @@ def overview() -> str:
             "",
             f"{PROGRAM} COMMAND --help shows the arguments and an example. CONFIG is a file or the name of a shipped",
             "config, such as coco/faster_rcnn_R_50_FPN_1x_ffc.yaml. Exit codes: 0, 1 (a bug), 2 (wrong input), 3 (a",
-            "training that stopped), 143 (SIGTERM, after a checkpoint).",
+            "training that stopped), 143 and 130 (SIGTERM and Ctrl-C, in a training after a checkpoint).",
         ]
     )
 

@@ -46,6 +46,7 @@ from ffc_dense.detection.training.scalars import OutputScalarsHook
 from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
+from ffc_dense.reliability.run_folder import claim_run_folder
 from ffc_dense.runs.train_config import write_train_config
 from ffc_dense.safe_files import require_safetensors
 from ffc_dense.text import write_json
@@ -110,6 +111,8 @@ def setup(args) -> CfgNode:
             mode = getattr(args, "dataset_check", "error")
             check_datasets(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, classes, key, mode)
         cfg.freeze()
+        if not args.eval_only and comm.is_main_process():
+            claim_run_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR", resumes=args.resume, checkpoints="model_*.pth")
         args.log_folder = set_up(cfg, args)
     if cfg.MODEL.DEVICE != wanted:
         logging.getLogger("detectron2").warning("MODEL.DEVICE: no CUDA on this machine, running on the CPU")

@@ -39,6 +39,7 @@ from ffc_dense.detection.training.trainer import errors_without_traceback, train
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.method.reductions import STOCK, ffc_layers
 from ffc_dense.reliability.random_state import kept_random_state
+from ffc_dense.reliability.run_folder import claim_run_folder
 from ffc_dense.text import write_json
 
 
@@ -61,6 +62,8 @@ def setup(args) -> DictConfig:
         if not args.eval_only:
             mode = getattr(args, "dataset_check", "error")
             check_datasets(*lazy_datasets(cfg), *lazy_num_classes(cfg), mode)
+            if comm.is_main_process():
+                claim_run_folder(train.output_dir, "train.output_dir", resumes=args.resume, checkpoints="model_*.pth")
         args.log_folder = set_up(cfg, args)
     if train.device != wanted:
         logging.getLogger("detectron2").warning("train.device: no CUDA on this machine, running on the CPU")
