@@ -1,6 +1,7 @@
 """Sequential Feature Filtering Classifier (FFC) for dense prediction.
 
-The core needs torch alone. ``ffc_dense.detection`` extends detectron2, ``ffc_dense.segmentation`` extends mmseg.
+The core needs torch alone. ``ffc_dense.detection`` extends detectron2, ``ffc_dense.segmentation`` extends mmseg,
+``ffc_dense.classification`` extends mmpretrain.
 """
 
 from importlib import import_module

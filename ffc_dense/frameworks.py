@@ -29,6 +29,7 @@ class Framework:
         log_prefix: what stands before a metric's name in its logs and results.
         weights_key: of the weights in its checkpoints.
         scope: mmengine's ``default_scope`` of its configs; '' for a framework without mmengine.
+        head: of mmengine's frameworks, the key of the head in the config's ``model``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Framework:
     log_prefix: str
     weights_key: str
     scope: str = ""
+    head: str = ""
 
     def logged(self, metric: str) -> str:
         """The key of a metric in the logs."""
@@ -79,6 +81,7 @@ MMSEG = Framework(
     log_prefix="",
     weights_key="state_dict",
     scope="mmseg",
+    head="decode_head",
 )
 MMPRETRAIN = Framework(
     name="mmpretrain",
@@ -94,6 +97,7 @@ MMPRETRAIN = Framework(
     log_prefix="accuracy/",
     weights_key="state_dict",
     scope="mmpretrain",
+    head="head",
 )
 FRAMEWORKS = (DETECTRON2, MMSEG, MMPRETRAIN)
 

@@ -9,7 +9,7 @@ CONFIG      as for tools/dist_train.sh; detectron2's scripts get --eval-only, MM
 CHECKPOINT  .pth file
 GPUS        of this machine
 ARGS        passed on. detectron2: KEY VALUE (.yaml) or KEY=VALUE (LazyConfig).
-            mmseg: --tta, --out DIR, --cfg-options KEY=VALUE
+            mmseg, mmpretrain: --tta, --out DIR, --cfg-options KEY=VALUE
 
 Environment: as for tools/dist_train.sh"
 
@@ -34,5 +34,5 @@ lazyconfig)
     run_detectron2 lazyconfig_train_net.py "$gpus" "$config" --eval-only "$@" train.init_checkpoint="$checkpoint" \
         ${WORK_DIR:+train.output_dir="$WORK_DIR"}
     ;;
-mmseg) run_mmseg "$gpus" test "$config" "$checkpoint" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
+mmseg | mmpretrain) run_mmseg "$gpus" test "$config" "$checkpoint" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
 esac

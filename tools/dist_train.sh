@@ -9,7 +9,7 @@ CONFIG  .yaml: detectron2, by tools/train_net.py; .py: MMSegmentation, by its tr
         detectron2, ffc_dense.detection or a neighbour), by tools/lazyconfig_train_net.py
 GPUS    of this machine
 ARGS    passed on. detectron2: flags (--resume), then KEY VALUE (.yaml) or KEY=VALUE (LazyConfig).
-        mmseg: --resume, --amp, --cfg-options KEY=VALUE
+        mmseg, mmpretrain: --resume, --amp, --cfg-options KEY=VALUE
 
 Environment: WORK_DIR (logs and checkpoints; default: the config's), NNODES, NODE_RANK, MASTER_ADDR, PORT (29500 if there
 are several machines), DEVICE (cuda, or cpu: GPUS is the number of CPU processes, joined by gloo), PYTHON"
@@ -32,5 +32,5 @@ lazyconfig)
     [[ $device == cuda ]] || set -- "$@" train.device=cpu
     run_detectron2 lazyconfig_train_net.py "$gpus" "$config" "$@" ${WORK_DIR:+train.output_dir="$WORK_DIR"}
     ;;
-mmseg) run_mmseg "$gpus" train "$config" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
+mmseg | mmpretrain) run_mmseg "$gpus" train "$config" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
 esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print whose config a file is: detectron2, lazyconfig or mmseg. For the shell launchers."""
+"""Print whose config a file is: detectron2, lazyconfig, mmseg or mmpretrain. For the shell launchers."""
 
 import sys
 

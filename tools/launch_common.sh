@@ -36,10 +36,10 @@ check_nodes() {
     [[ $device == cuda ]] || export CUDA_VISIBLE_DEVICES=-1
 }
 
-framework() {  # CONFIG -> detectron2, lazyconfig or mmseg
+framework() {  # CONFIG -> detectron2, lazyconfig, mmseg or mmpretrain
     case $1 in
     *.yaml | *.yml | *.py | *.json) "$python" "$tools/framework.py" "$1" || exit 2 ;;
-    *) wrong "CONFIG: expected detectron2's .yaml or .py (LazyConfig), or mmseg's .py, got $1" ;;
+    *) wrong "CONFIG: expected detectron2's .yaml or .py (LazyConfig), or a .py of mmseg or mmpretrain, got $1" ;;
     esac
 }
 
@@ -62,7 +62,7 @@ run_detectron2() {  # SCRIPT GPUS CONFIG ARGS...: one process of train_net.py or
         --machine-rank "$node_rank" --dist-url "$url" "$@"
 }
 
-run_mmseg() {  # GPUS train|test ARGS...: torchrun, with one process of mmseg's script per GPU, whose exit code it keeps
+run_mmseg() {  # GPUS train|test CONFIG ARGS...: torchrun, with a process of mmseg's or mmpretrain's script per GPU
     local gpus=$1 rendezvous=(--standalone)
     shift
     if ((nodes > 1)) || [[ -n ${PORT:-} ]]; then

@@ -34,6 +34,7 @@ from ..openmmlab import (
     checkpoint_to_resume,
 )
 from .evaluation.ensemble import ClassifierEnsemble
+from .evaluation.predictions import PredictionWriter
 from .evaluation.reductions import AllReductionsTestLoop
 from .inputs.dataset_check import CheckDatasetHook
 from .model import heads
@@ -63,6 +64,7 @@ __all__ = [
     "NonFiniteLoss",
     "NonFiniteLossHook",
     "NothingToResume",
+    "PredictionWriter",
     "PreemptionHook",
     "RandomStateHook",
     "SRMResNet",

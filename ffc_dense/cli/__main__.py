@@ -42,8 +42,8 @@ class Command:
 
 
 OPTIONS = (
-    "detectron2: KEY VALUE pairs at the end, as of its tools. MMSegmentation: --cfg-options KEY=VALUE, and --data "
-    "FOLDER with images/, masks/ and classes.txt of your own (docs/DATASETS.md)."
+    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE; MMSegmentation also "
+    "--data FOLDER with images/, masks/ and classes.txt of your own (docs/DATASETS.md)."
 )
 COMMANDS = {
     "train": Command(
@@ -51,8 +51,9 @@ COMMANDS = {
         "CONFIG [--resume] [ARGS of the framework]",
         "train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml SOLVER.MAX_ITER 100",
         "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
-        "key=value). MMSegmentation: those of its train.py (--work-dir, --resume, --amp, --cfg-options KEY=VALUE ...) "
-        "--device cpu, and --data FOLDER with images/, masks/ and classes.txt of your own (docs/DATASETS.md).",
+        "key=value). The others: those of the framework's train.py (--work-dir, --resume, --amp, --cfg-options "
+        "KEY=VALUE ...) and --device cpu; MMSegmentation also --data FOLDER with images/, masks/ and classes.txt of "
+        "your own (docs/DATASETS.md).",
         takes_config=True,
     ),
     "evaluate": Command(
@@ -67,7 +68,7 @@ COMMANDS = {
         "draw what a checkpoint finds in images, folders and videos",
         "CONFIG CHECKPOINT --input PATH ... --output DIR [--reduce NAME] [--opinions] [--device DEVICE] [ARGS]",
         "predict mini_coco/faster_rcnn_R_18_FPN_ffc.yaml model_final.pth --input photo.jpg --output pictures",
-        "detectron2: --opts KEY VALUE ... at the end. MMSegmentation: --cfg-options KEY=VALUE.",
+        "detectron2: --opts KEY VALUE ... at the end. The others: --cfg-options KEY=VALUE.",
         takes_config=True,
     ),
     "analyze": Command(
@@ -143,7 +144,7 @@ def overview() -> str:
         [
             f"usage: {PROGRAM} COMMAND ...",
             "",
-            "Sequential Feature Filtering Classifier for detectron2 and MMSegmentation.",
+            "Sequential Feature Filtering Classifier for detectron2, MMSegmentation and MMPretrain.",
             "",
             *lines,
             "",

@@ -80,7 +80,8 @@ def compare(runs: list[Run]) -> list[Comparison]:
         _check_seeds(group)
         lengths = {run.max_iterations for runs in group.runs.values() for run in runs}
         if group.system and lengths != {group.system.iterations}:  # shortened on the command line
-            group.name += f" ({'/'.join(map(str, lengths))} iterations)"
+            unit = next(run.unit for runs in group.runs.values() for run in runs)
+            group.name += f" ({'/'.join(map(str, lengths))} {unit}s)"
         taken[group.name] += 1
         if taken[group.name] > 1:  # the same file, other settings on the command line
             group.name += f" (settings {taken[group.name]})"

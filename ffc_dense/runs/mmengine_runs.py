@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..frameworks import MMSEG
+from ..frameworks import FRAMEWORKS, MMSEG, Framework
 from ..method import options
 from .files import is_number, read_dumped_config, read_json, read_json_lines
 from .run import STOCK, Evaluation, Run
@@ -65,44 +65,67 @@ def read(folder: Path) -> Run:
     paths = [training.config or folder / f"{name}.py" for training in commands]
     configs = [read_dumped_config(path) for path in paths]
     first, last = configs[0], configs[-1]
+    framework = framework_of(last)
     try:
-        max_iterations = last["train_cfg"]["max_iters"]
-        head = last["model"]["decode_head"]
+        max_iterations, unit = length_of(last["train_cfg"])
+        head = last["model"][framework.head]
         variant, reduction = _variant(head), reduction_of(last)
         key = _key(last, first.get("load_from"), _world_size(commands[0].log))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{paths[-1]} is no training config by iterations: {error} is missing") from error
+        raise ValueError(f"{paths[-1]} is no training config of {framework.title}: {error} is missing") from error
     run = Run(
-        folder, MMSEG, name, key, variant, (first.get("randomness") or {}).get("seed"),
+        folder, framework, name, key, variant, (first.get("randomness") or {}).get("seed"),
         min(_iteration(folder, commands, last), max_iterations), max_iterations,
-        identity_note="" if all(training.config for training in commands) else GUESSED,
+        identity_note="" if all(training.config for training in commands) else GUESSED, unit=unit,
     )  # fmt: skip
-    tested = [entry for training in commands for entry in training.entries if "mIoU" in entry]
+    main = framework.logged(framework.main_metric)
+    tested = [entry for training in commands for entry in training.entries if main in entry]
     if run.finished and tested and tested[-1].get("step", -1) >= max_iterations:
-        run.add_scores(reduction, tested[-1], commands[-1].log)
+        run.add_scores(reduction, without_prefix(tested[-1], framework), commands[-1].log)
     return run
 
 
+def framework_of(cfg: dict) -> Framework:
+    """Whose a dumped config is; MMSegmentation's if its scope is another one's."""
+    return next((row for row in FRAMEWORKS if row.scope and row.scope == cfg.get("default_scope")), MMSEG)
+
+
+def length_of(train_cfg: dict) -> tuple[int, str]:
+    """How long a training is, and what is counted: 'iteration' or 'epoch'."""
+    by_epoch = train_cfg.get("by_epoch") or "EpochBased" in str(train_cfg.get("type"))
+    return (train_cfg["max_epochs"], "epoch") if by_epoch else (train_cfg["max_iters"], "iteration")
+
+
+def without_prefix(scores: dict, framework: Framework) -> dict:
+    """{'accuracy/top1': x} -> {'top1': x}"""
+    return {key.removeprefix(framework.log_prefix): value for key, value in scores.items()}
+
+
 def log_entries(run: Run) -> list[dict]:
-    """The lines of the run's log, each with ``iterations``: how many were done when it was written."""
+    """The lines of the run's log, each with ``iterations``: how many were done when it was written.
+
+    In a training by epochs a validation logs the epoch; the last iteration that was logged before it stands for it.
+    """
     folder = Path(run.folder)
-    return [
-        {**entry, "iterations": entry["step"]}
-        for training in since_last_start(trainings(folder), folder / f"{run.name}.py")
-        for entry in training.entries
-        if is_number(entry.get("step"))
-    ]
+    main = run.framework.logged(run.framework.main_metric)
+    found, done = [], 0
+    for training in since_last_start(trainings(folder), folder / f"{run.name}.py"):
+        for entry in training.entries:
+            if is_number(step := entry.get("step")):
+                done = done if run.unit == "epoch" and main in entry else step
+                found.append({**entry, "iterations": done})
+    return found
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that the run ended with; None if it is not there."""
-    found = ((re.fullmatch(r"iter_(\d+)\.pth", path.name), path) for path in folder.glob("iter_*.pth"))
+    found = ((re.fullmatch(r"(?:iter|epoch)_(\d+)\.pth", path.name), path) for path in folder.glob("*.pth"))
     numbered = {int(match[1]): path for match, path in found if match}
     return numbered[max(numbered)] if numbered else None
 
 
 def iterations_of(number: int) -> int:
-    """How long iter_NUMBER.pth trained."""
+    """How long iter_NUMBER.pth, or epoch_NUMBER.pth, trained."""
     return number
 
 
@@ -134,28 +157,29 @@ def is_test(path: Path) -> bool:
 
 
 def test(path: Path) -> Evaluation | None:
-    """What mmseg's ``test.py`` wrote into ``path``; None for another kind of test (eval_cityscapes.py's).
+    """What a framework's ``test.py`` wrote into ``path``; None for another kind of test (eval_cityscapes.py's).
 
     Raises:
         ValueError: a file is malformed; the message names it.
     """
     metrics = read_json(path)
-    if "mIoU" not in metrics:
+    if not any(row.logged(row.main_metric) in metrics for row in FRAMEWORKS if row.scope):
         return None
     config = path.parent / "vis_data" / "config.py"
     cfg = read_dumped_config(config)
+    framework = framework_of(cfg)
     try:
         checkpoint = Path(cfg.get("load_from") or "")
-        if "decode_head" not in cfg["model"] and "module" in cfg["model"]:  # the model is wrapped in tta_model
+        if framework.head not in cfg["model"] and "module" in cfg["model"]:  # the model is wrapped in tta_model
             return Evaluation(path, checkpoint, {}, left_out=TTA)
-        return Evaluation(path, checkpoint, {reduction_of(cfg): metrics})
+        return Evaluation(path, checkpoint, {reduction_of(cfg): without_prefix(metrics, framework)})
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{config} is no config of a segmentor: {error} is missing") from error
+        raise ValueError(f"{config} is no config of {framework.title}: {error} is missing") from error
 
 
 def reduction_of(cfg: dict) -> str:
     """The reduction that a dumped config evaluates with; 'stock' for a stock head."""
-    head = cfg["model"]["decode_head"]
+    head = cfg["model"][framework_of(cfg).head]
     return head.get("test_reduce", "vote") if head["type"].split(".")[-1].startswith("FFC") else STOCK
 
 
@@ -179,11 +203,21 @@ def _iteration(folder: Path, commands: list[Training], cfg: dict) -> int:
     The loss is logged every ``interval`` iterations only, so the checkpoint may be ahead by less than that. One that is
     further ahead is of an earlier run in the same folder.
     """
-    logged = max(training.steps for training in commands)
+    by_epoch = length_of(cfg["train_cfg"])[1] == "epoch"
+    logged = _epochs(commands, cfg) if by_epoch else max(training.steps for training in commands)
     pointer = folder / "last_checkpoint"
-    found = re.search(r"iter_(\d+)\.pth\s*$", pointer.read_text()) if pointer.is_file() else None
+    found = re.search(r"(?:iter|epoch)_(\d+)\.pth\s*$", pointer.read_text()) if pointer.is_file() else None
     interval = ((cfg.get("default_hooks") or {}).get("logger") or {}).get("interval", 10)  # LoggerHook's default
+    interval = 2 if by_epoch else interval
     return int(found[1]) if found and logged < int(found[1]) < logged + interval else logged
+
+
+def _epochs(commands: list[Training], cfg: dict) -> int:
+    """The epochs that were finished: validated, or followed by another one."""
+    framework = framework_of(cfg)
+    main = framework.logged(framework.main_metric)
+    entries = [entry for training in commands for entry in training.entries]
+    return max((each["step"] if main in each else each.get("epoch", 1) - 1 for each in entries), default=0)
 
 
 def _world_size(log: Path) -> int | None:
@@ -202,7 +236,7 @@ def _variant(head: dict) -> str:
 
 def _key(cfg: dict, load_from: str | None, world_size: int | None) -> str:
     compared = copy.deepcopy({name: cfg[name] for name in COMPARED})
-    head = compared["model"]["decode_head"]
+    head = compared["model"][framework_of(cfg).head]
     head["type"] = head["type"].split(".")[-1].removeprefix("FFC")
     for name in (*options.OPTIONS, *HEAD_OPTIONS):
         head.pop(name, None)
@@ -210,7 +244,7 @@ def _key(cfg: dict, load_from: str | None, world_size: int | None) -> str:
         compared["train_dataloader"].pop(name, None)
     scaling = cfg.get("auto_scale_lr") or {}
     compared |= {
-        "max_iters": cfg["train_cfg"]["max_iters"], "load_from": load_from, "world_size": world_size,
+        "max_iters": length_of(cfg["train_cfg"])[0], "load_from": load_from, "world_size": world_size,
         "auto_scale_lr": scaling.get("base_batch_size") if scaling.get("enable") else None,
         "custom_hooks": cfg.get("custom_hooks") or [],
     }  # fmt: skip

@@ -17,7 +17,7 @@ EXPECTED = (
     "expected detectron2's config.yaml and metrics.json, mmengine's dumped config and */vis_data/scalars.json, or an "
     f"evaluation's {REDUCTIONS}"
 )
-ITERATION = re.compile(r"(?:model|iter)_(\d+)\.pth$")
+ITERATION = re.compile(r"^(?:model|iter|epoch)_(\d+)\.pth$")
 
 
 def read_runs(folders: Iterable[Path | str], left_out: list[str] | None = None) -> list[Run]:
@@ -136,7 +136,7 @@ def _attach(runs: dict[Path, Run], evaluation: Evaluation) -> None:
     elif evaluation.dataset and run.datasets and evaluation.dataset not in run.datasets:
         run.notes.append(f"{path.name} left out: of {evaluation.dataset}, the run's test set is {run.datasets[0]}")
     elif iteration is not None and iteration < run.max_iterations:
-        run.notes.append(f"{path.name} evaluates iteration {iteration:,} of {run.max_iterations:,}")
+        run.notes.append(f"{path.name} evaluates {run.unit} {iteration:,} of {run.max_iterations:,}")
     elif run.finished:
         for reduction, metrics in evaluation.scores.items():
             run.add_scores(reduction, metrics or {}, path)

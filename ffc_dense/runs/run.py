@@ -20,10 +20,12 @@ class Run:
         key: equal for runs that may be compared: the same config but for seed, paths and FFC.
         variant: 'stock', or 'FFC' with the options that are not the default.
         seed: None if the run drew one itself, or if the training folder is not there to tell.
-        iteration, max_iterations: trained so far and in all; None if the training folder is not there to tell.
+        iteration, max_iterations: trained so far and in all; None if the training folder is not there to tell. Epochs,
+            if the config counts these.
         scores: {reduction: {metric: percent}}, of the last checkpoint. Empty as long as there are none.
         notes: what kept scores out, in words.
         datasets: names of the run's test sets; empty if unknown.
+        unit: what ``iteration`` counts.
         identity_note: why key and seed may be those of another command; '' if they are the training's own.
         class_scores: {reduction: {class: percent}} of the main metric, where an evaluation gave them.
     """
@@ -41,6 +43,7 @@ class Run:
     datasets: tuple[str, ...] = ()
     identity_note: str = ""
     class_scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    unit: str = "iteration"
 
     @property
     def finished(self) -> bool:
@@ -50,7 +53,7 @@ class Run:
     def status(self) -> str:
         """'' for a run with scores; otherwise why it has none."""
         if not self.finished:
-            return f"unfinished: iteration {self.iteration:,} of {self.max_iterations:,}"
+            return f"unfinished: {self.unit} {self.iteration:,} of {self.max_iterations:,}"
         if not self.scores:
             return "; ".join(["trained, not evaluated", *self.notes])
         return ""

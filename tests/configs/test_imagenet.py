@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from class_folders import write_images
 from PIL import Image
 from repository import ROOT
 
@@ -216,19 +217,6 @@ def test_the_test_crop_is_the_centre_of_the_image_that_pil_resized():
     resized = np.asarray(Image.fromarray(image).resize((341, 256), Image.BILINEAR))
     top, left = 16, 58  # as torchvision rounds (341 - 224) / 2
     assert np.array_equal(results["img"], resized[top : top + 224, left : left + 224])
-
-
-def write_images(root: Path, per_class=3, classes=10, size=36):
-    """A data set of class folders whose classes are shades."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for k in range(classes):
-            folder = root / split / f"n{k:08d}"
-            folder.mkdir(parents=True)
-            for i in range(per_class):
-                pixels = np.clip(rng.normal(25 * k, 10, (size, size, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{i}.JPEG")
-    return root
 
 
 def test_the_instant_test_trains_and_validates_through_mmpretrain_s_train_script(tmp_path):

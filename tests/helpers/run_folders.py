@@ -7,6 +7,7 @@ import yaml
 from ffc_dense.paper.systems import SYSTEMS
 
 PAPER_C4 = next(system.config for system in SYSTEMS if system.table == 4)
+PAPER_R50 = next(system.config for system in SYSTEMS if system.title == "ResNet-50")
 PAPER_PSP = next(system.config for system in SYSTEMS if system.table == 5)
 
 
@@ -53,6 +54,32 @@ def mmengine_run(folder, name=PAPER_PSP, ffc=False, seed=1, miou=None, step=40_0
     lines = [{"lr": 0.01, "loss": 2.0, "time": 0.1, "iter": i, "step": i} for i in (50, step)]
     if miou is not None:
         lines.append({"aAcc": miou + 15, "mIoU": miou, "mAcc": miou + 7, "time": 0.05, "step": max_iters})
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def classification_run(folder, name=PAPER_R50, ffc=False, seed=1, top1=None, epoch=90, max_epochs=90, per_epoch=300):
+    """What mmpretrain's train.py leaves behind: a training by epochs, validated after each."""
+    text = (
+        "default_scope = 'mmpretrain'\nload_from = None\n"
+        f"model = dict(head=dict(num_classes=1000, type='{'FFC' * ffc}LinearClsHead'), type='ImageClassifier')\n"
+        "optim_wrapper = dict(optimizer=dict(lr=0.1, type='SGD'), type='OptimWrapper')\n"
+        f"param_scheduler = [\n    dict(type='MultiStepLR'),\n]\nrandomness = dict(seed={seed})\n"
+        f"train_cfg = dict(by_epoch=True, max_epochs={max_epochs}, val_interval=1)\n"
+        f"train_dataloader = dict(batch_size=32, num_workers={seed})\nwork_dir = '{folder}'\n"
+    )
+    log = folder / "20261124_100000" / "vis_data" / "scalars.json"
+    log.parent.mkdir(parents=True)
+    stem = name.replace("_", "-ffc_", 1) if ffc else name
+    for path in (folder / f"{stem}.py", log.parent / "config.py"):
+        path.write_text(text)
+    lines = []
+    for done in range(1, epoch + 1):
+        step = done * per_epoch - 100
+        lines.append({"lr": 0.1, "loss": 2.0, "epoch": done, "iter": step, "step": step})
+        lines.append({"ffc/stage0/active_units": 20.0, "step": step} if ffc else {"note": 1.0, "step": step})
+        if top1 is not None:
+            lines.append({"accuracy/top1": top1 - epoch + done, "accuracy/top5": top1 + 17, "step": done})
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

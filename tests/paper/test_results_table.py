@@ -12,7 +12,17 @@ pytest.importorskip("yaml")
 
 import yaml
 from repository import ROOT
-from run_folders import PAPER_C4, PAPER_PSP, box_scores, detectron2_run, mmengine_run, reductions, rows
+from run_folders import (
+    PAPER_C4,
+    PAPER_PSP,
+    PAPER_R50,
+    box_scores,
+    classification_run,
+    detectron2_run,
+    mmengine_run,
+    reductions,
+    rows,
+)
 
 from ffc_dense.paper import compare, read_runs
 from ffc_dense.paper.as_json import as_json
@@ -21,6 +31,7 @@ from ffc_dense.paper.plot import draw
 from ffc_dense.paper.statistics import paired
 from ffc_dense.paper.systems import SYSTEMS
 from ffc_dense.runs.files import read_dumped_config
+from ffc_dense.runs.mmengine_runs import log_entries
 
 
 @pytest.fixture
@@ -85,6 +96,31 @@ def test_both_frameworks_stand_beside_the_paper(tmp_path):
     assert rows(text, PAPER_PSP, "stock")[0][3:8] == ["1", "78.25", "85.25", "93.25", "78.3"]
     assert rows(text, PAPER_PSP, "FFC", "vote")[0][-3] == "-0.25"
     assert rows(text, PAPER_C4, "FFC", "vote", "AP")[0][-1] == "no test: one pair"
+
+
+def test_image_classifiers_that_train_by_epochs_stand_beside_the_paper(tmp_path):
+    folders = [classification_run(tmp_path / "a", top1=75.5), classification_run(tmp_path / "b", ffc=True, top1=76.25)]
+    scores = {"vote": {"top1": 76.5, "top5": 93.0}, "mean": {"top1": 76.125, "top5": 93.5}}
+    reductions(tmp_path / "b" / "eval", "mmpretrain", tmp_path / "b" / "epoch_90.pth", scores)
+    runs = read_runs(folders)
+    assert [(run.framework.name, run.iteration, run.unit) for run in runs] == [("mmpretrain", 90, "epoch")] * 2
+    text = report(compare(runs))
+    assert rows(text, PAPER_R50, "stock")[0][3:7] == ["1", "75.50", "92.50", "75.85"]
+    assert rows(text, PAPER_R50, "FFC", "vote")[0][3:] == ["1", "76.50", "93.00", "76.80", "+1.00", "+0.50"]
+    assert rows(text, PAPER_R50, "FFC", "mean")[0][4] == "76.12"
+    entries = log_entries(runs[0])
+    validations = [entry["iterations"] for entry in entries if "accuracy/top1" in entry]
+    assert validations == [300 * epoch - 100 for epoch in range(1, 91)]
+
+
+def test_an_unfinished_training_by_epochs_says_how_many_are_done(tmp_path):
+    (run,) = read_runs([classification_run(tmp_path / "a", top1=60.0, epoch=41)])
+    assert run.status == "unfinished: epoch 41 of 90" and not run.scores
+    reductions(tmp_path / "a" / "eval", "mmpretrain", tmp_path / "a" / "epoch_40.pth", {"stock": {"top1": 70.0}})
+    (run,) = read_runs([tmp_path / "a"])
+    assert run.notes == ["reductions.json evaluates epoch 40 of 90"]
+    (short,) = read_runs([classification_run(tmp_path / "b", top1=60.0, epoch=2, max_epochs=2)])
+    assert any(f"{PAPER_R50} (2 epochs)" in row for row in rows(report(compare([short])), f"{PAPER_R50} (2 epochs)"))
 
 
 def test_mean_deviation_and_paired_tests_over_seeds(tmp_path):

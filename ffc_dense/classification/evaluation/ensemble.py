@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...method.voting import vote
 from ..model import heads
-from ..model.cls_head import FFCClsHead
+from ..model.cls_head import FFCClsHead, add_opinions
 
 
 @MODELS.register_module()
@@ -62,7 +62,12 @@ class ClassifierEnsemble(BaseClassifier):
         if mode == "loss":
             raise TypeError("an ensemble predicts only: train its members one by one")
         logits = self.classify(inputs)
-        return logits if mode == "tensor" else self.head._get_predictions(logits, data_samples)
+        if mode == "tensor":
+            return logits
+        found = self.head._get_predictions(logits, data_samples)
+        if self.head.opinions:
+            add_opinions(found, self.outputs(inputs))
+        return found
 
     def extract_feat(self, inputs: Tensor):
         raise TypeError("an ensemble has no feature of its own; ask one of its members")

@@ -5,6 +5,8 @@ Shape shorthand: N images, C channels of the classified feature, K classes (``nu
 
 from typing import TYPE_CHECKING
 
+import torch
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...method.attaching import attach
@@ -26,7 +28,10 @@ class FFCClsHead(FFCHead, _Head):
     the winner's in testing. What mmpretrain makes of them stays as it is: losses, softmax, the K best classes (of the
     winning output, under the vote).
 
+    With ``opinions`` the data samples of ``predict`` say what each output chose, see :func:`add_opinions`.
+
     Args:
+        opinions: may be set at any time.
         **kwargs: the options of :class:`ffc_dense.FFCLinear`, and the arguments of the mmpretrain head.
 
     Raises:
@@ -35,7 +40,7 @@ class FFCClsHead(FFCHead, _Head):
     """
 
     @takes_options
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, opinions: bool = False, **kwargs):
         options, kwargs = split(kwargs)
         super().__init__(*args, **kwargs)
         if getattr(self, "dist", False):
@@ -45,6 +50,7 @@ class FFCClsHead(FFCHead, _Head):
             )
         self._classifier = [name for name, layer in self.named_modules() if isinstance(layer, nn.Linear)][-1]
         attach(self, self._classifier, **options)
+        self.opinions = opinions
 
     @property
     def ffc_layer(self) -> FFCLinear:
@@ -56,3 +62,28 @@ class FFCClsHead(FFCHead, _Head):
     def outputs(self, feats: tuple) -> Tensor:
         """What the neck returned -> the logits of every output, (M, N, K)."""
         return self.ffc_layer.outputs(self.pre_logits(feats))
+
+    def predict(self, feats: tuple, data_samples: list | None = None) -> list[DataSample]:
+        """As in the stock head."""
+        found = super().predict(feats, data_samples)
+        if self.opinions:
+            add_opinions(found, self.outputs(feats))
+        return found
+
+
+@torch.no_grad()
+def add_opinions(samples: list[DataSample], outputs: Tensor) -> None:
+    """Give each data sample ``output_labels`` and ``output_scores``, (M,): each output's choice and its probability.
+
+    And ``agreement``, (1,): the share of the M outputs that chose the predicted label.
+
+    Args:
+        samples: N, with ``pred_label``.
+        outputs: (M, N, K) logits.
+    """
+    scores, labels = outputs.float().softmax(2).max(2)
+    for n, sample in enumerate(samples):
+        sample.set_field(labels[:, n], "output_labels", dtype=torch.Tensor)
+        sample.set_field(scores[:, n], "output_scores", dtype=torch.Tensor)
+        agreement = (labels[:, n] == sample.pred_label).float().mean()[None]
+        sample.set_field(agreement, "agreement", dtype=torch.Tensor)

@@ -192,9 +192,12 @@ def run(tool: str, args: list[str], cfg) -> None:
     from ffc_dense.errors.reporting import reading_input
     from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop
 
-    sys.argv = [tool, *args]
-    with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
-        runpy.run_path(tool, run_name="__main__")
+    own, sys.argv = sys.argv, [tool, *args]
+    try:
+        with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
+            runpy.run_path(tool, run_name="__main__")
+    finally:
+        sys.argv = own  # which names the program in messages
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -32,6 +32,14 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
+def classes_of(path: str | Path) -> list[str]:
+    """The names of the classes that a checkpoint of mmengine was trained with; [] if it does not say."""
+    content = read_checkpoint(split_sha256(str(path))[0])
+    meta = content.get("meta")
+    classes = ((meta.get("dataset_meta") if isinstance(meta, dict) else None) or {}).get("classes") or ()
+    return [str(name) for name in classes]
+
+
 def load_for_evaluation(model: nn.Module, path: str | Path) -> None:
     """Load ``path`` into ``model`` in place; mmengine would only log what is missing and score random weights.
 

@@ -8,15 +8,13 @@ from mmengine.runner import Runner
 
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
+from ffc_dense.openmmlab.evaluation.evaluators import joined, listed, loop_config
 from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
 from ffc_dense.openmmlab.inputs.config_checks import check_folders
 from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop, type_name
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
 from ffc_dense.segmentation.evaluation.evaluators import (
     NAMES,
-    joined,
-    listed,
-    loop_config,
     main_metric,
     main_score,
     own_metrics,

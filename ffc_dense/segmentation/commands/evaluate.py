@@ -13,34 +13,31 @@ NumPy archives and greyscale PNGs. With ``--ensemble`` several checkpoints decid
 """
 
 import argparse
-import os
 import sys
-from functools import partial
 from pathlib import Path
 
-import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 from mmseg.datasets import CityscapesDataset
 
 from ffc_dense import text
 from ffc_dense.errors import UserError
-from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.errors.reporting import reporting
 from ffc_dense.frameworks import MMSEG
-from ffc_dense.method.reductions import choose_reductions
-from ffc_dense.openmmlab.commands.scripts import join_on_cpu
-from ffc_dense.openmmlab.inputs import safe_loading
-from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
+from ffc_dense.openmmlab.commands.evaluation import (
+    add_arguments,
+    nested,
+    parsed,
+    read_test_config,
+    run,
+    write_report,
+)
+from ffc_dense.openmmlab.evaluation.evaluators import joined, loop_config
 from ffc_dense.openmmlab.inputs.config_checks import check_folders, metainfo_of
-from ffc_dense.openmmlab.inputs.config_errors import class_of, explain_build, in_a_loop, type_name
-from ffc_dense.openmmlab.inputs.data_configs import check_config_files, check_values, forbid_imports_by_name
-from ffc_dense.openmmlab.inputs.read_config import read_config
+from ffc_dense.openmmlab.inputs.config_errors import class_of, type_name
 from ffc_dense.runs.files import is_number
-from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
 from ffc_dense.segmentation import with_opinions
-from ffc_dense.segmentation.evaluation.evaluators import joined, loop_config, main_metric, main_score, own_metrics
+from ffc_dense.segmentation.evaluation.evaluators import main_metric, main_score, own_metrics
 
 OFFICIAL = "cityscapesscripts"
 AGREEMENT = 1e-6  # between the two evaluators, as a share of 1
@@ -50,30 +47,7 @@ IGNORED = 255  # mmseg's label of pixels that cityscapesscripts does not score
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="config that the checkpoint was trained with")
-    parser.add_argument("checkpoint", help=".pth or .safetensors file; ?sha256=HEX may follow")
-    parser.add_argument(
-        "--reduce",
-        type=lambda names: names.split(","),
-        default=[],
-        metavar="NAMES",
-        help="vote, mean, out1 ... out7, several with commas, or all; the config's own by default. Not "
-        "for stock models",
-    )
-    parser.add_argument(
-        "--ensemble",
-        nargs="+",
-        default=[],
-        metavar="CHECKPOINT",
-        help="more checkpoints of this config: the outputs of all vote together, or are averaged",
-    )
-    parser.add_argument(
-        "--output",
-        "--work-dir",
-        dest="work_dir",
-        metavar="DIR",
-        help="default: eval_CHECKPOINT beside the checkpoint; of an ensemble of N, ensemble_N_CHECKPOINT",
-    )
+    add_arguments(parser)
     parser.add_argument(
         "--split",
         choices=["val", "test"],
@@ -84,45 +58,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--opinions", "--maps", dest="maps", action="store_true", help="write agreement and confidence of every pixel"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
-    add_weights_only_argument(parser)
-    add_debug_argument(parser)
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
-        args = parser.parse_args(argv)
+    args = parsed(parser, argv)
     if args.split == "test" and args.no_png:
         parser.error("--split test has no labels to score; without PNGs there is nothing to do")
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
 
 
 def evaluation_config(args: argparse.Namespace) -> Config:
-    if args.weights_only:
-        check_config_files(args.config)
-        for path in (args.checkpoint, *args.ensemble):
-            require_safetensors(path, "checkpoint")
-        safe_loading.forbid_pickled_checkpoints()
-        forbid_imports_by_name()
-    cfg = read_config(args.config, args.cfg_options)
-    if args.weights_only:
-        check_values(cfg, args.config, weights=True)
-    if "test_dataloader" not in cfg:
-        raise UserError(f"{args.config}: test_dataloader: the config has none, so there is nothing to test on")
+    cfg = read_test_config(args)
     if args.split == "test":
         choose_test_split(cfg)
-    cfg.launcher = args.launcher
-    if args.device == "cpu" and args.launcher != "none":
-        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
-    checkpoint = Path(without_query(args.checkpoint))
-    kind = f"ensemble_{1 + len(args.ensemble)}" if args.ensemble else "eval"
-    cfg.work_dir = args.work_dir or str(checkpoint.parent / f"{kind}_{checkpoint.stem}")
     if args.ensemble:
         cfg.model = dict(type="mmseg.SegmentorEnsemble", member=cfg.model, size=1 + len(args.ensemble))
     if args.maps:
         cfg.model = with_opinions(cfg.model)
-    cfg.load_from, cfg.resume = None, False  # loaded here, with a check
     metrics = chosen_metrics(cfg, args)
     if args.maps:
         metrics.append(dict(type="mmseg.MapWriter", output_dir=str(Path(cfg.work_dir, "maps", "{reduction}"))))
@@ -185,19 +134,6 @@ def scores_alike(metric: dict) -> bool:
     return plain and main_score(metric) == "mIoU" and not metric.get("format_only")
 
 
-def nested(metrics: dict[str, float]) -> dict:
-    """{'vote/cityscapesscripts/IoU.road': x} -> {'vote': {'cityscapesscripts': {'IoU': {'road': x}}}}; nan -> None."""
-    tree: dict = {}
-    for path, value in metrics.items():
-        *parents, leaf = path.split("/")
-        *kind, name = leaf.split(".", 1)
-        node = tree
-        for key in (*parents, *kind):
-            node = node.setdefault(key, {})
-        node[name] = value.tolist() if hasattr(value, "tolist") else value  # of numpy and torch
-    return text.without_nan(tree)
-
-
 def check_agreement(results: dict) -> None:
     """mmseg and cityscapesscripts must have counted the same.
 
@@ -227,31 +163,8 @@ def table(results: dict) -> str:
     return text.table(["reduction", *keys, *([f"mIoU by {OFFICIAL}"] if official else [])], rows)
 
 
-def choose_device(args: argparse.Namespace) -> None:
-    """Hide CUDA and join the processes where the CPU is asked for; several processes never fall back to it."""
-    if args.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        if args.launcher != "none":
-            join_on_cpu()
-    elif not torch.cuda.is_available():
-        if args.launcher != "none":
-            raise UserError("--launcher joins processes on CUDA devices, and there is none; add --device cpu")
-        print("eval_cityscapes: no CUDA on this machine, running on the CPU", file=sys.stderr)
-
-
 def main(args: argparse.Namespace) -> None:
-    with reading_input():
-        choose_device(args)
-        cfg = evaluation_config(args)
-    with reading_input(partial(explain_build, cfg=cfg)):
-        runner = Runner.from_cfg(cfg)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        members = model.members if args.ensemble else [model]
-        for member, path in zip(members, [args.checkpoint, *args.ensemble], strict=True):
-            load_for_evaluation(member, path)
-        choose_reductions(runner.model, args.reduce)
-    with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
-        metrics = runner.test()
+    cfg, metrics = run(args, evaluation_config, "eval_cityscapes")
     if not is_main_process():
         return
     if args.split == "test":
@@ -262,11 +175,7 @@ def main(args: argparse.Namespace) -> None:
         return
     results = nested(metrics)
     check_agreement(results)  # before anything is written: what disagrees is no score
-    report = {"framework": MMSEG.name, "config": args.config, "weights": args.checkpoint, "results": results}
-    path = Path(cfg.work_dir, "reductions.json")
-    if args.ensemble:  # no score of a single training: tools/results_table.py leaves it
-        report["weights"], path = [args.checkpoint, *args.ensemble], path.with_name("ensemble.json")
-    text.write_json(report, path)
+    path = write_report(args, cfg, MMSEG, results)
     print(table(results))
     print(
         f"scores: {path}"

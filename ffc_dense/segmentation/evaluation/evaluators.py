@@ -1,13 +1,12 @@
 """The config's own ``test_evaluator``, with its options, for scores of every digit under several reductions."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmseg.evaluation import IoUMetric
 
 from ...errors import UserError
+from ...openmmlab.evaluation.evaluators import listed, per_reduction
 from ...openmmlab.inputs.config_errors import class_of
 
 NAMES = {"mIoU": "IoU", "mDice": "Dice", "mFscore": "Fscore"}  # iou_metrics of IoUMetric: of all classes, of one
@@ -36,21 +35,6 @@ def own_metrics(cfg: Config) -> list[dict]:
     return found
 
 
-def listed(evaluator: Any) -> list[dict]:
-    """The metrics' configs in any of mmengine's forms: one, a list, or ``dict(metrics=...)``."""
-    if isinstance(evaluator, Mapping) and "metrics" in evaluator:
-        evaluator = evaluator["metrics"]
-    return list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
-
-
-def joined(cfg: Config, metrics: list[dict]) -> dict | list[dict]:
-    """``test_evaluator`` with ``metrics`` in the place of its own; an ``Evaluator`` of another class stays."""
-    evaluator = cfg.test_evaluator
-    if isinstance(evaluator, Mapping) and "metrics" in evaluator:
-        return {**evaluator, "metrics": metrics}
-    return metrics
-
-
 def is_iou(metric: Mapping) -> bool:
     kind = class_of(metric)
     return isinstance(kind, type) and issubclass(kind, IoUMetric)
@@ -67,19 +51,8 @@ def main_score(metric: Mapping) -> str:
     return asked if isinstance(asked, str) else asked[0]
 
 
-def loop_config(cfg: Config, kind: str, **options: Any) -> dict:
-    """``test_cfg`` for one of our loops; what the config's own says of mmseg's (fp16) stays."""
-    own = {key: value for key, value in (cfg.get("test_cfg") or {}).items() if key != "type"}
-    return {**own, "type": kind, **options}
-
-
 def _per_reduction(metric: Mapping) -> dict:
     metric = dict(metric)
     if class_of(metric) is IoUMetric:
         metric["type"] = "mmseg.UnroundedIoUMetric"
-    for key in ("output_dir", "out_file_path"):  # of mmseg's metrics, and of DumpResults
-        path = metric.get(key)
-        if isinstance(path, str) and "{reduction}" not in path:
-            folder, name = (Path(path), "") if key == "output_dir" else (Path(path).parent, Path(path).name)
-            metric[key] = str(folder / "{reduction}" / name)
-    return metric
+    return per_reduction(metric)

@@ -1,0 +1,66 @@
+"""Classify images, folders and videos with a trained mmpretrain model, stock or FFC, and write what it says.
+
+Writes a picture or an .mp4 for each file into the folder ``--output``, with the label, its probability and what each
+output said below the image, and ``predictions.csv`` and ``.json`` with a row for each image. Files that cannot be read
+are reported and left out; the exit code is then 1.
+
+    ffc-dense predict CONFIG.py model.pth --input photo.jpg photos/ --output out
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import DictAction
+
+from ffc_dense.classification import Classifier
+from ffc_dense.classification.evaluation.predictions import row_of, write_rows
+from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.openmmlab.inputs.config_errors import explain_build
+from ffc_dense.openmmlab.inputs.read_config import read_config
+from ffc_dense.pictures.files import collect
+from ffc_dense.pictures.run import run
+from ffc_dense.pictures.scale import add_scale_argument
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config that the checkpoint was trained with")
+    parser.add_argument("checkpoint", help=".pth file")
+    parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders, videos")
+    parser.add_argument("--output", required=True, metavar="FOLDER")
+    parser.add_argument("--opinions", action="store_true", help="what happens anyway: each output's label is shown")
+    parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
+    add_scale_argument(parser)
+    parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
+    add_debug_argument(parser)
+    with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
+        return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> int:
+    jobs = collect(args.input, args.output)
+    cfg = read_config(args.config, args.cfg_options)
+    with reading_input(partial(explain_build, cfg=cfg)):
+        classifier = Classifier(cfg, args.checkpoint, args.device, reduce=args.reduce)
+    sources = {job.target: str(job.source) for job in jobs}
+    last: dict = {}
+    rows: list[dict] = []
+
+    def draw(image: np.ndarray) -> np.ndarray:
+        prediction = classifier(image)
+        last.update(row_of(prediction.sample.to_dict(), classifier.classes))
+        return classifier.draw(image, prediction, args.scale)
+
+    code = run(jobs, draw, lambda target: rows.append({**last, "image": sources[target]}))
+    if rows:
+        write_rows(rows, Path(args.output, "predictions"))
+    return code
+
+
+def command(argv: list[str] | None = None) -> None:
+    with reporting("predict", "--debug" in (sys.argv[1:] if argv is None else argv)):
+        sys.exit(main(parse_args(argv)))
