@@ -12,7 +12,7 @@ from ...method.reductions import STOCK, choose_reductions
 from ...method.voting import reduce_outputs, vote
 from ..model.classifiers import VideoClassifier
 
-TOPK = (1, 5)
+TOPK = (1, 5)  # of Accuracy in the configs
 RULES = {
     "mean": "the mean of the streams' mean logits (the rule of MARS)",
     "joint vote": "all outputs of all streams vote",
