@@ -55,6 +55,6 @@ def combined(streams: list[Tensor]) -> dict[str, Tensor]:
 
 def accuracies(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """{'accuracy/top1': percent, ...} of (B, K) logits; ``k`` larger than K is left out."""
-    ranked = logits.argsort(1, descending=True, stable=True)
+    ranked = logits.argsort(dim=1, descending=True, stable=True)
     hits = (ranked == labels.unsqueeze(1)).float()
     return {f"accuracy/top{k}": 100 * hits[:, :k].sum(1).mean().item() for k in TOPK if k < logits.shape[1]}
