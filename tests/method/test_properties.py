@@ -129,7 +129,7 @@ def test_testing_equals_the_literal_reduction_and_its_gradients(literal, drawn, 
     outputs = torch.stack(literal.outputs(layer, x))
     if layer.test_reduce == "vote":
         dim = class_dim(layer)
-        ballots = literal.ballots(outputs, dim)
+        ballots = literal.samples(outputs, dim)
         result, index = layer(x), vote(layer.outputs(x), dim)[1]
         for winner, sample in zip(index.flatten().tolist(), ballots, strict=True):
             assert winner in literal.winners(sample, rounding=1e-9)
