@@ -127,6 +127,8 @@ def checkpoint_and_output(args) -> tuple[str, str]:
         UserError: the config is wrong or not a yaml file, no checkpoint is named, ``--resume`` finds none, or the
             folder cannot be told from the checkpoint.
     """
+    if not args.config_file:
+        raise UserError("--config-file: none is given; name the config that the checkpoint was trained with")
     for flag, file in [("--config-file", args.config_file), *(("--ensemble-configs", file) for file in args.configs)]:
         if not file.endswith((".yaml", ".yml", ".py")) or (args.ensemble and is_lazy(file)):
             twin = ", for an ensemble a LazyConfig's yaml twin" if args.ensemble else " or a LazyConfig's .py"

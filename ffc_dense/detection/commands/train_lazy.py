@@ -12,6 +12,7 @@ since ``_target_`` calls what it names, but does not look like one: such a file 
 import logging
 import os
 from argparse import Namespace
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from detectron2.engine import default_writers, hooks
@@ -27,7 +28,7 @@ from ffc_dense.detection.inputs.config_errors import explain_lazy
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
 from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.lazy import build, build_model, read_lazy_config
-from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
+from ffc_dense.detection.inputs.output_folder import refused_resumption_restored, set_up, with_output_folder
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.installing import create_ddp_model
 from ffc_dense.detection.training.atomic_checkpoint import AtomicCheckpointer, KeepNewest
@@ -99,7 +100,8 @@ def evaluate(cfg: DictConfig, resume: bool, folder: str = "") -> dict:
     return results
 
 
-def train(cfg: DictConfig, resume: bool) -> None:
+def train(cfg: DictConfig, resume: bool, refused: AbstractContextManager = nullcontext()) -> None:  # noqa: B008
+    """``refused``: entered while the checkpoint is read, see :func:`refused_resumption_restored`."""
     model = build_model(cfg)
     cfg.optimizer.params.model = model
     optimizer = build(cfg, "optimizer")
@@ -120,7 +122,7 @@ def train(cfg: DictConfig, resume: bool) -> None:
         trainer.register_hooks([*first, saving, evaluation, writing, *last])
     else:
         trainer.register_hooks([*first, evaluation, *last])
-    with reading_input():
+    with refused, reading_input():
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     resumed = resume and checkpointer.has_checkpoint()
     with errors_without_traceback():
@@ -129,7 +131,9 @@ def train(cfg: DictConfig, resume: bool) -> None:
 
 def main(args):
     cfg = setup(args)
-    return evaluate(cfg, args.resume, args.log_folder) if args.eval_only else train(cfg, args.resume)
+    if args.eval_only:
+        return evaluate(cfg, args.resume, args.log_folder)
+    return train(cfg, args.resume, refused_resumption_restored(args))
 
 
 def parse_args(argv: list[str] | None = None) -> Namespace:

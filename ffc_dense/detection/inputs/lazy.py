@@ -1,6 +1,7 @@
 """detectron2's LazyConfigs: reading them, and building what a command needs of them."""
 
 import logging
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from .config_errors import check_overrides, class_of_target, explain_lazy, expla
 from .datasets import dataset_class_names
 from .startup import choose_device
 
+MMENGINE = re.compile(r"^(_base_|custom_imports|default_scope)\s*=|\bread_base\(\)", re.MULTILINE)  # of its configs
 WEIGHTS = "train.init_checkpoint"
 
 
@@ -47,10 +49,17 @@ def read_lazy_config(
     with reading_input(partial(explain_lazy_file, path=path)):
         if weights_only:
             raise UnsafeFileError("--weights-only: every LazyConfig is a program; use train_net.py and the .yaml twin")
+        if not path:
+            raise UserError("--config-file: none is given; name a LazyConfig, a .py file")
         if not path.endswith(".py"):
             raise UnsafeFileError(
                 f"--config-file {path}: expected a LazyConfig, a .py file. A .yaml file of detectron2's keys goes to "
                 "train_net.py; a LazyConfig dumped as .yaml is a program in disguise: give the .py file"
+            )
+        if Path(path).is_file() and MMENGINE.search(Path(path).read_text(errors="replace")):
+            raise UserError(
+                f"--config-file {path}: expected a LazyConfig, this is a config of an mmengine framework; "
+                "tools/mmseg_tool.py or ffc-dense takes it"
             )
         cfg = LazyConfig.load(path)
     with reading_input(partial(explain_overrides, overrides=overrides)):

@@ -126,15 +126,32 @@ class Detector(DefaultPredictor):
         Raises:
             UnreadableError: (a ValueError) the file cannot be decoded, or the image is too narrow to be resized.
             ValueError: an array of another shape or dtype.
+            TypeError: neither a file name nor an array.
         """
-        if not isinstance(image, np.ndarray):
-            image = read_bgr(str(image))
+        image = as_array(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"expected a (H, W, 3) uint8 image in BGR order, got {image.dtype} {image.shape}")
         height, width = image.shape[:2]
         inputs = {"image": network_input(image, self.aug, self.input_format), "height": height, "width": width}
         with torch.no_grad():
             return self.model([inputs])[0]["instances"].to("cpu")
+
+
+def as_array(image: str | Path | np.ndarray) -> np.ndarray:
+    """An array as it is, a file's pixels in BGR order.
+
+    Raises:
+        UnreadableError: the file cannot be decoded.
+        TypeError: it is neither; the message says how to make an array of it.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, str | Path):
+        return read_bgr(str(image))
+    raise TypeError(
+        f"expected a file name or a (H, W, 3) uint8 array in BGR order, got {type(image).__module__}."
+        f"{type(image).__name__}; of a PIL image np.asarray(image.convert('RGB'))[:, :, ::-1] makes one"
+    )
 
 
 def test_input(cfg: CfgNode | DictConfig) -> tuple[T.ResizeShortestEdge, str]:
