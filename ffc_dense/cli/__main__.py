@@ -106,7 +106,7 @@ COMMANDS = {
     ),
     "check-data": Command(
         "check a dataset before a training does",
-        "coco|cityscapes|imagenet PATH [ARGS]",
+        "coco|cityscapes|imagenet|hmdb51 PATH [ARGS]",
         "check-data coco data/mini_coco",
         module="ffc_dense.cli.check_data",
     ),
@@ -122,9 +122,21 @@ COMMANDS = {
         "overhead --only mini_coco",
         module="ffc_dense.cli.overhead",
     ),
+    "extract-flow": Command(
+        "frames and TV-L1 optical flow of HMDB51's videos, as the MARS code stores them",
+        "PATH [--short-side PIXELS] [--workers N]",
+        "extract-flow data/mini_hmdb51 --short-side 48",
+        module="ffc_dense.cli.extract_flow",
+    ),
+    "evaluate-streams": Command(
+        "score RGB, flow and MARS streams alone and together (the paper's Table 6)",
+        "CONFIG CHECKPOINT CONFIG CHECKPOINT ... [--output FILE]",
+        "evaluate-streams rgb.py rgb.pth flow.py flow.pth",
+        module="ffc_dense.video.commands.evaluate_streams",
+    ),
     "minidata": Command(
-        "write the mini datasets, in the layouts of COCO, Cityscapes and ImageNet",
-        "all|coco|cityscapes|imagenet --root DIR",
+        "write the mini datasets, in the layouts of COCO, Cityscapes, ImageNet and HMDB51",
+        "all|coco|cityscapes|imagenet|hmdb51 --root DIR",
         "minidata all --root data",
         module="ffc_dense.minidata.__main__",
     ),

@@ -13,6 +13,7 @@ except ImportError as error:
 from .cityscapes import make_mini_cityscapes
 from .coco import make_mini_coco
 from .folder import DatasetFolderError
+from .hmdb51 import make_mini_hmdb51
 from .imagenet import make_mini_imagenet
 
-__all__ = ["DatasetFolderError", "make_mini_cityscapes", "make_mini_coco", "make_mini_imagenet"]
+__all__ = ["DatasetFolderError", "make_mini_cityscapes", "make_mini_coco", "make_mini_hmdb51", "make_mini_imagenet"]
