@@ -1,4 +1,4 @@
-"""The paper's Table 1 for a detector, a segmentor or a classifier: what each output, the mean and the vote decide on a test set.
+"""The paper's Table 1 for a trained model: what each output, the mean and the vote decide on a test set.
 
     python tools/analyze_outputs.py CONFIG.yaml model_final.pth [KEY VALUE ...]                 # detectron2
     python tools/analyze_outputs.py CONFIG.py iter_40000.pth [--cfg-options KEY=VALUE ...]      # mmseg, mmpretrain
