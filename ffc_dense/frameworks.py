@@ -158,24 +158,21 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
     Args:
         config: detectron2's yaml, or a Python file of a framework on mmengine.
         checkpoint: a file; ``?sha256=HEX`` may follow.
-        overrides: detectron2's KEY VALUE pairs.
+        overrides: detectron2's KEY VALUE pairs, of a LazyConfig KEY=VALUE.
         cfg_options: mmengine's KEY=VALUE pairs.
 
     Raises:
-        UserError: the config or the checkpoint is not there, the config is a LazyConfig, or the overrides are those of
-            the other framework.
+        UserError: the config or the checkpoint is not there, or the overrides are those of the other framework.
     """
     from .safe_files import without_query  # imports torch
 
-    framework, kind = recognise(config)
+    framework, _ = recognise(config)
     if not Path(without_query(checkpoint)).is_file():
         raise UserError(f"the checkpoint {Path(without_query(checkpoint))} is not a file")
     if framework is DETECTRON2 and cfg_options:
         raise UserError(
             f"--cfg-options are for mmseg and mmpretrain, {config} is detectron2's: write KEY VALUE instead"
         )
-    if kind == "lazy":
-        raise UserError(f"{config} is a detectron2 LazyConfig: name its yaml twin, which has the same parameter names")
     if framework.scope and overrides:
         raise UserError(f"{' '.join(overrides)}: {config} is {framework.name}'s, write --cfg-options KEY=VALUE instead")
     return framework

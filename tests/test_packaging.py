@@ -101,6 +101,8 @@ def test_the_files_beside_the_code_are_installed_with_it(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ffc_dense/minidata/LICENCES.md").is_file()
-    assets = sorted(path.name for path in (ROOT / "ffc_dense/report/assets").iterdir())
-    assert len(assets) == 6
-    assert assets == sorted(path.name for path in (tmp_path / "ffc_dense/report/assets").iterdir())
+    for folder, number in (("assets", 6), ("templates", 4)):
+        names = [
+            sorted(path.name for path in (root / "ffc_dense/report" / folder).iterdir()) for root in (ROOT, tmp_path)
+        ]
+        assert names[0] == names[1] and len(names[0]) == number

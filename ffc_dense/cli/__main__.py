@@ -41,7 +41,10 @@ class Command:
     takes_config: bool = False
 
 
-OPTIONS = "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE."
+OPTIONS = (
+    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE; MMSegmentation also "
+    "--data FOLDER with images/, masks/ and classes.txt of your own (docs/DATASETS.md)."
+)
 COMMANDS = {
     "train": Command(
         "train a model, stock or FFC",
@@ -49,7 +52,8 @@ COMMANDS = {
         "train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml SOLVER.MAX_ITER 100",
         "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
         "key=value). The others: those of the framework's train.py (--work-dir, --resume, --amp, --cfg-options "
-        "KEY=VALUE ...) and --device cpu.",
+        "KEY=VALUE ...) and --device cpu; MMSegmentation also --data FOLDER with images/, masks/ and classes.txt of "
+        "your own (docs/DATASETS.md).",
         takes_config=True,
     ),
     "evaluate": Command(
@@ -102,7 +106,7 @@ COMMANDS = {
     ),
     "check-data": Command(
         "check a dataset before a training does",
-        "coco|cityscapes PATH [ARGS]",
+        "coco|cityscapes|imagenet|hmdb51 PATH [ARGS]",
         "check-data coco data/mini_coco",
         module="ffc_dense.cli.check_data",
     ),
@@ -118,9 +122,21 @@ COMMANDS = {
         "overhead --only mini_coco",
         module="ffc_dense.cli.overhead",
     ),
+    "extract-flow": Command(
+        "frames and TV-L1 optical flow of HMDB51's videos, as the MARS code stores them",
+        "PATH [--short-side PIXELS] [--workers N]",
+        "extract-flow data/mini_hmdb51 --short-side 48",
+        module="ffc_dense.cli.extract_flow",
+    ),
+    "evaluate-streams": Command(
+        "score RGB, flow and MARS streams alone and together (the paper's Table 6)",
+        "CONFIG CHECKPOINT CONFIG CHECKPOINT ... [--output FILE]",
+        "evaluate-streams rgb.py rgb.pth flow.py flow.pth",
+        module="ffc_dense.video.commands.evaluate_streams",
+    ),
     "minidata": Command(
-        "write the mini dataset, in the layouts of COCO and Cityscapes",
-        "all|coco|cityscapes --root DIR",
+        "write the mini datasets, in the layouts of COCO, Cityscapes, ImageNet and HMDB51",
+        "all|coco|cityscapes|imagenet|hmdb51 --root DIR",
         "minidata all --root data",
         module="ffc_dense.minidata.__main__",
     ),
@@ -146,7 +162,7 @@ def overview() -> str:
             "",
             f"{PROGRAM} COMMAND --help shows the arguments and an example. CONFIG is a file or the name of a shipped",
             "config, such as coco/faster_rcnn_R_50_FPN_1x_ffc.yaml. Exit codes: 0, 1 (a bug), 2 (wrong input), 3 (a",
-            "training that stopped), 143 (SIGTERM, after a checkpoint).",
+            "training that stopped), 143 and 130 (SIGTERM and Ctrl-C, in a training after a checkpoint).",
         ]
     )
 
@@ -198,9 +214,11 @@ def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
     config = str(config_path(args[0]))
     framework, kind = recognise(config)
     need(framework)
+    commands = importlib.import_module(f"{framework.adapter}.commands")
+    rest = commands.arguments(name, config, args[1:]) if hasattr(commands, "arguments") else args[1:]
     if command.module:
-        return lambda: run(command.module, [config, *args[1:]])
-    script, argv = importlib.import_module(f"{framework.adapter}.commands").script_of(name, config, kind, args[1:])
+        return lambda: run(command.module, [config, *rest])
+    script, argv = commands.script_of(name, config, kind, rest)
     return lambda: run(script, argv)
 
 

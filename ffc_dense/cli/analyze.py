@@ -26,6 +26,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from ffc_dense.data.own import add_dataset_argument, register
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reporting
 from ffc_dense.frameworks import Framework, framework_of
@@ -52,6 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="images with most fixed, and as many with most broken decisions, to record; default 8",
     )
+    add_dataset_argument(parser)
     add_debug_argument(parser)
     return parser.parse_intermixed_args(argv)
 
@@ -67,6 +69,7 @@ def check_arguments(args: argparse.Namespace) -> Framework:
 
 def analyze(args: argparse.Namespace) -> dict:
     framework = check_arguments(args)
+    register(framework, args.datasets)
     folder = Path(args.output or Path(args.checkpoint).parent / f"analysis_{Path(args.checkpoint).stem}")
     try:
         folder.mkdir(parents=True, exist_ok=True)

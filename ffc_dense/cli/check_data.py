@@ -2,6 +2,7 @@
 
 python tools/check_dataset.py coco DETECTRON2_DATASETS/coco
 python tools/check_dataset.py cityscapes data/cityscapes
+python tools/check_dataset.py imagenet data/imagenet
 
 One line per fault: severity, path, what is wrong, what to do. Exit code 0: no errors, 1: errors, 2: the command or its
 paths are wrong, 130: interrupted. Neither detectron2 nor mmseg need be installed. docs/DATASETS.md explains the faults.
@@ -11,10 +12,19 @@ import argparse
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from ffc_dense.data import KINDS, Report, check_cityscapes, check_coco, make_train_ids
+from ffc_dense.data import (
+    KINDS,
+    Report,
+    check_cityscapes,
+    check_coco,
+    check_hmdb51,
+    check_imagenet,
+    make_train_ids,
+)
 from ffc_dense.data.cityscapes import cityscapes_root
 from ffc_dense.text import write_json
 
@@ -34,11 +44,19 @@ def positive(text: str) -> int:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     layouts = parser.add_subparsers(dest="layout", required=True)
-    folders = {"coco": "annotations/, train2017/ and val2017/", "cityscapes": "leftImg8bit/ and gtFine/"}
+    folders = {
+        "coco": "annotations/, train2017/ and val2017/",
+        "cityscapes": "leftImg8bit/ and gtFine/",
+        "imagenet": "train/ and val/",
+        "hmdb51": "videos/ and testTrainMulti_7030_splits/",
+    }
     for layout, holds in folders.items():
         sub = layouts.add_parser(layout, help=f"a dataset in the layout of {layout}", allow_abbrev=False)
         sub.add_argument("path", type=Path, help=f"the folder with {holds}, or the one above it, with {layout}/ in it")
-        sub.add_argument("--split", choices=("train", "val"), help="check this one only")
+        if layout != "hmdb51":  # whose splits share their videos
+            sub.add_argument("--split", choices=("train", "val"), help="check this one only")
+            names = ("--classes", "--num-classes") if layout == "imagenet" else ("--num-classes",)
+            sub.add_argument(*names, dest="num_classes", type=positive, help="as in the model's config")
         sub.add_argument(
             "--num-train",
             type=positive,
@@ -46,12 +64,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         )
         sub.add_argument("--num-val", type=positive, help="images of val")
         sub.add_argument("--any-size", action="store_true", help="check no number of images")
-        sub.add_argument("--num-classes", type=positive, help="as in the model's config")
         sub.add_argument(
             "--fast",
             action="store_true",
             help="read the files' headers and ends only (of "
-            "Cityscapes also 20 labels per split): files damaged in between are not found",
+            "Cityscapes also 20 labels per split; of videos the first frame): files damaged in between are not found",
         )
         sub.add_argument("--workers", type=positive, help="processes; default: one per core, at most 16")
         sub.add_argument("--max-lines", type=natural, default=10, help="lines per kind of fault; 0: all (default: 10)")
@@ -73,7 +90,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                     help=f"annotation file and image "
                     f"folder of {split}, below PATH, in a layout of your own; of any size",
                 )
-        else:
+        elif layout == "cityscapes":
             sub.add_argument(
                 "--make-train-ids",
                 action="store_true",
@@ -96,17 +113,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace, report: Report) -> None:
-    common = {
-        "splits": [args.split] if args.split else ["train", "val"],
+    common: dict[str, Any] = {
         "counts": {"train": args.num_train, "val": args.num_val},
         "any_size": args.any_size,
         "fast": args.fast,
         "workers": args.workers,
         "progress": True,
     }
+    if args.layout == "hmdb51":
+        check_hmdb51(args.path, report, **common)
+        return
+    common["splits"] = [args.split] if args.split else ["train", "val"]
     if args.layout == "coco":
         files = {split: tuple(pair) for split in ("train", "val") if (pair := getattr(args, split))}
         check_coco(args.path, report, files=files, num_classes=args.num_classes, **common)
+        return
+    if args.layout == "imagenet":
+        check_imagenet(args.path, report, num_classes=args.num_classes, **common)
         return
     if args.make_train_ids:
         make_train_ids(cityscapes_root(args.path), report, common["splits"], args.overwrite, args.workers, True)

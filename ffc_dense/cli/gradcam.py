@@ -6,8 +6,8 @@ a classifier's images.
 
 For each of an image's most confident boxes, or of its largest predicted classes, or for the image itself, one PNG: the
 image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own
-prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its own maximum:
-the maps tell where the evidence lies, not how much there is.
+prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its
+own maximum: the maps tell where the evidence lies, not how much there is.
 
 Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
 config or checkpoint. docs/DIAGNOSIS.md says which feature map is explained.
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ffc_dense.data.own import add_dataset_argument, register
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.frameworks import framework_of
@@ -54,6 +55,7 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
     parser.add_argument("--pixel", type=numbers, metavar="X,Y", help="explain this pixel; mmseg only")
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys of detectron2")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="keys of a .py config")
+    add_dataset_argument(parser)
     add_debug_argument(parser)
     args = parser.parse_args(argv)
     if args.pixel is not None and len(args.pixel) != 2:
@@ -85,6 +87,7 @@ def label_of(target: str, names: list[str]) -> str | int | None:
 
 def main(args: Namespace) -> int:
     framework = framework_of(args.config, args.checkpoint, args.opts, args.cfg_options)
+    register(framework, args.datasets)
     check_matplotlib()  # before any model is built
     jobs = collect(args.input, args.output)
     videos = [str(job.source) for job in jobs if job.video]

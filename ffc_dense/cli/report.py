@@ -1,12 +1,12 @@
 """One self-contained HTML page about finished runs, of detectron2 or mmseg.
 
-    python tools/report.py work_dirs/faster_rcnn_ffc --stock work_dirs/faster_rcnn      # one run and its stock twin
-    python tools/report.py work_dirs/demo                                               # all runs in a folder
+    ffc-dense report work_dirs/faster_rcnn_ffc --stock work_dirs/faster_rcnn      # one run and its baseline
+    ffc-dense report work_dirs/demo                                               # all runs in a folder
 
-It shows the scores of stock and FFC, the training curves, and, where ``tools/analyze_outputs.py`` has analysed a run,
-what each output decides, with a gallery of the images in which the vote fixed or broke most decisions of Out1. A run
-that was not analysed, or whose last checkpoint is newer than its analysis, gets the command that does it;
-``--analyze`` runs it.
+It begins with a verdict in two sentences. It shows the scores of FFC and its baseline, the training curves, and, where
+``ffc-dense analyze`` has analysed a run, what each output decides, with a gallery of the images in which the vote fixed
+or broke most decisions of Out1. A run that was not analysed, or whose last checkpoint is newer than its analysis, gets
+the command that does it; ``--analyze`` runs it.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="STOCK_RUN_DIR",
-        help="output folder of the stock twin, if it is not among RUN_DIR; may be given again",
+        help="output folder of the baseline (stock) run, if it is not among RUN_DIR; may be given again",
     )
     parser.add_argument("--output", metavar="HTML", help="default: report.html in the first RUN_DIR")
     parser.add_argument(

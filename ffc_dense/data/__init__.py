@@ -1,4 +1,4 @@
-"""Checks of datasets in the layouts of COCO and Cityscapes, before anything is trained on them."""
+"""Checks of datasets in the layouts of COCO, Cityscapes, ImageNet and HMDB51, before anything is trained on them."""
 
 try:
     import numpy  # noqa: F401
@@ -9,7 +9,18 @@ except ImportError as error:
 
 from .cityscapes import check_cityscapes
 from .coco import check_coco
+from .hmdb51 import check_hmdb51
+from .imagenet import check_imagenet
 from .report import KINDS, Fault, Report
 from .train_ids import make_train_ids
 
-__all__ = ["KINDS", "Fault", "Report", "check_cityscapes", "check_coco", "make_train_ids"]
+__all__ = [
+    "KINDS",
+    "Fault",
+    "Report",
+    "check_cityscapes",
+    "check_coco",
+    "check_hmdb51",
+    "check_imagenet",
+    "make_train_ids",
+]

@@ -1,4 +1,4 @@
-"""What both layouts share: finding the dataset under the given path, and how many images it should have."""
+"""What the layouts share: finding the dataset under the given path, and how many images it should have."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from .report import Report
 
 SPLITS = ("train", "val")
+MINI = "the mini dataset"  # whose numbers of images are expected, in the words of a message
 MARKER, GENERATOR = "minidata.json", "ffc_dense.minidata"  # of ffc_dense/minidata, whose import needs scikit-image
 
 
@@ -29,11 +30,17 @@ def look_below(path: Path, folders: tuple[str, ...]) -> str:
 
 
 def expected_counts(
-    root: Path, official: dict[str, int], given: dict[str, int | None], any_size: bool, report: Report
+    root: Path,
+    official: dict[str, int],
+    given: dict[str, int | None],
+    any_size: bool,
+    report: Report,
+    mini_classes: int = 1,
 ) -> tuple[dict[str, int | None], str]:
     """Images per split (None: any number), and whose numbers these are.
 
-    Numbers that were given count first; then those that the mini dataset was made with; then the official ones.
+    Numbers that were given count first; then those that the mini dataset was made with, of each of ``mini_classes``; then
+    the official ones.
     """
     counts, source = dict.fromkeys(official), "any number of images"
     marker = _marker(root)
@@ -42,8 +49,8 @@ def expected_counts(
                    f"run again: python -m ffc_dense.minidata {marker.get('layout')} --root {root}")
     if not any_size:
         if marker is not None:
-            source = "the mini dataset"
-            counts = {split: marker["parameters"][f"num_{split}"] for split in official}
+            source = MINI
+            counts = {split: mini_classes * marker["parameters"][f"num_{split}"] for split in official}
         elif all(number is None for number in given.values()):
             source, counts = "the official dataset", dict(official)
     if any(number is not None for number in given.values()):

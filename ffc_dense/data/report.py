@@ -25,7 +25,7 @@ KINDS = {
     "image-size": (ERROR, "the image has another size than the annotation file says"),
     "category": (ERROR, "an annotation's category is not in the list of categories"),
     "category-mismatch": (ERROR, "train and val have different categories"),
-    "num-classes": (ERROR, "the dataset has another number of categories than --num-classes"),
+    "num-classes": (ERROR, "the dataset has another number of categories or class folders than it should have"),
     "orphan-annotation": (ERROR, "an annotation's image is not in the list of images"),
     "ignore-flag": (ERROR, "an annotation has a non-zero 'ignore', which detectron2 refuses"),
     "box": (ERROR, "a box is not four finite numbers, or has a negative width or height"),
@@ -33,6 +33,9 @@ KINDS = {
     "box-empty": (WARNING, "a box has no area: detectron2 drops it"),
     "polygon": (WARNING, "no polygon of an annotation has three points: detectron2 drops the annotation"),
     "annotation-zero": (WARNING, "an annotation of val has the id 0, which pycocotools scores as not matched"),
+    # ImageNet
+    "class-order": (WARNING, "class folders named by numbers are sorted as text, so that labels do not follow the numbers"),
+    "not-image": (WARNING, "a file among the images that is not read"),
     # Cityscapes
     "wrong-suffix": (ERROR, "a file's name does not end as mmseg expects, so mmseg does not see it"),
     "missing-label": (ERROR, "an image has no label at all"),
@@ -43,6 +46,7 @@ KINDS = {
     "label-ids": (ERROR, "a labelTrainIds file holds labelIds"),
     "label-negative": (ERROR, "a label holds negative values"),
     "label-range": (ERROR, "a label holds values that are neither a class (0 to K-1) nor 255"),
+    "label-one-class": (WARNING, "the labels that were read hold one class and 255: 255 may have been meant as a class"),
     "label-mismatch": (WARNING, "labelTrainIds and labelIds of an image do not agree"),
     "polygons": (ERROR, "labelTrainIds could not be made from a polygons file"),
     # HMDB51

@@ -7,6 +7,7 @@ code  meaning
 1     an error that nobody foresaw, with its traceback
 2     wrong input: a config, an argument, a data set or a weights file
 3     the training stopped by itself: a file could not be written, or numbers are no longer finite
+130   Ctrl-C (128 + 2): as 143 in a training; elsewhere nothing is finished
 143   SIGTERM (128 + 15): the training wrote a checkpoint and ended; ``--resume`` goes on
 ====  ==========================================================================================
 """

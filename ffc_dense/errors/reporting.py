@@ -63,7 +63,8 @@ class reading_input:
 
 
 class reporting:
-    """Within the context a :class:`UserError` is printed to stderr and ends the process with its exit code.
+    """Within the context a :class:`UserError` is printed to stderr and ends the process with its exit code, and Ctrl-C
+    ends it with 130 and one line.
 
     Other exceptions pass.
 
@@ -79,8 +80,14 @@ class reporting:
         pass
 
     def __exit__(self, kind, error, trace) -> None:
+        prog = sys.argv[0] if sys.argv[0].startswith("ffc-dense ") else self.prog
+        if isinstance(error, KeyboardInterrupt):
+            if self.debug:
+                traceback.print_exception(error)
+            if process_rank() == 0:
+                print(f"{prog}: interrupted", file=sys.stderr, flush=True)
+            raise SystemExit(128 + signal.SIGINT) from None
         if isinstance(error, UserError):
-            prog = sys.argv[0] if sys.argv[0].startswith("ffc-dense ") else self.prog
             rank = process_rank()
             if rank > 0:
                 if threading.current_thread() is threading.main_thread():

@@ -172,6 +172,6 @@ def explain_file(error: Exception) -> str | None:
         return f"{error.filename}, line {error.lineno}: {error.msg}{source}; correct the config file"
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"there is no file {error.filename}; correct the path"
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and error.name:
         return f"no module named {error.name!r}, which the config imports; install it, or correct the name"
     return None

@@ -85,24 +85,26 @@ def reliability(report: dict, plt):
 
 
 def agreement(report: dict, plt):
-    """How many outputs agree with the elected class, and how often the vote is right then."""
-    rows = [row for row in report["agreement"] if row["outputs"] > 0 or row["share"]]
-    if not rows or rows[-1]["share"] is None:
+    """How many outputs chose the class of the vote, and how often the vote is right then; logarithmic."""
+    rows = [row for row in report["agreement"] if row["share"]]
+    if not rows:
         return None
     figure, axis = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     places = [row["outputs"] for row in rows]
     shares = [100 * row["share"] for row in rows]
     axis.bar(places, shares, 0.7, color=BLUE)
     for place, share, row in zip(places, shares, rows, strict=True):
-        lines = [f"{share:.2f} %"]
+        lines = [f"{share:.2g} %" if share < 1 else f"{share:.2f} %"]
         if row["accuracy"] is not None:
             lines.append(f"right: {100 * row['accuracy']:.0f} %")
         axis.annotate("\n".join(lines), (place, share), xytext=(0, 4), textcoords="offset points", ha="center",
                       fontsize=8.5)  # fmt: skip
-    axis.set_xticks(places)
-    axis.set_ylim(0, max(shares) * 1.22 or 1)
-    axis.set_xlabel("outputs that agree with the elected class")
-    axis.set_ylabel("share of decisions (%)")
+    axis.set_xticks(range(min(places), len(report["agreement"])))
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.set_ylim(10 ** math.floor(math.log10(min(shares)) - 0.1), 800)  # room for the two lines above 100 %
+    axis.set_xlabel("outputs that chose the class of the vote")
+    axis.set_ylabel("share of decisions (%), log scale")
     _plain(axis)
     return figure
 

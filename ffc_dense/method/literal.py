@@ -1,14 +1,40 @@
 """The literal form of FFC: every step of the paper as one torch call, through plain autograd.
 
-It is the baseline that the package's own layers are measured against, and uses nothing of the package but the
-parameters of the layer that it copies. Shape shorthand as in ``benchmarks/__init__.py``.
+Tests, benchmarks and evidence compare with it. It uses nothing of the package but the parameters of the layer that it
+is given. Shape shorthand as in ``filtering.py``.
 """
 
+import copy
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def stages(x: Tensor, norms: Iterable[nn.Module], dim: int) -> list[Tensor]:
+    """[F_0, ..., F_n], each shaped like ``x``, whose features lie along ``dim``."""
+    found = [x]
+    for norm in norms:
+        found.append(F.relu(norm(found[-1].movedim(dim, -1))).movedim(-1, dim))
+    return found
+
+
+def outputs(layer, x: Tensor) -> list[Tensor]:
+    """[Out1, ..., OutM] of an FFC layer: one product for each stage and for each average of two neighbours."""
+    is_map = layer.weight.dim() == 4
+    chain = stages(x, layer.filters, -3 if is_map else -1)
+    features = chain[:1]
+    for previous, current in pairwise(chain):
+        features += [(previous + current) / 2, current] if layer.interpolate else [current]
+    classify = F.conv2d if is_map else F.linear
+    return [classify(feature, layer.weight, layer.bias) for feature in features]
+
+
+def mean(layer, x: Tensor) -> Tensor:
+    """The training result of an FFC layer: the mean of every output's logits."""
+    return torch.stack(outputs(layer, x)).mean(0)
 
 
 class LiteralFFC(nn.Module):
@@ -18,50 +44,23 @@ class LiteralFFC(nn.Module):
     kept until their mean or their vote.
 
     Args:
-        layer: an ``FFCLinear`` or ``FFCConv2d`` with interpolation. Only its state dict is read: ``weight``, ``bias``
-            and ``filters.{i}.weight``, ``filters.{i}.bias``.
-
-    Raises:
-        ValueError: ``layer`` does not interpolate.
+        layer: an ``FFCLinear`` or ``FFCConv2d``.
     """
 
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer):
         super().__init__()
-        if not layer.interpolate:
-            raise ValueError("LiteralFFC spells out the paper's 2n + 1 outputs, got a layer with interpolate=False")
-        state = {name: value.detach().clone() for name, value in layer.state_dict().items()}
-        self.weight = nn.Parameter(state["weight"])
-        self.bias = nn.Parameter(state["bias"]) if "bias" in state else None
-        self.norms = nn.ModuleList()
-        while f"filters.{len(self.norms)}.weight" in state:
-            prefix = f"filters.{len(self.norms)}"
-            norm = nn.LayerNorm(state["weight"].shape[1]).to(state["weight"])
-            norm.load_state_dict({name: state[f"{prefix}.{name}"] for name in ("weight", "bias")})
-            self.norms.append(norm)
+        self.weight, self.bias = copy.deepcopy(layer.weight), copy.deepcopy(layer.bias)
+        self.filters = nn.ModuleList(copy.deepcopy(norm) for norm in layer.filters)
+        self.interpolate = layer.interpolate
         self.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (N, C) or (N, C, h, w) -> logits (N, K) or (N, K, h, w): the mean in training, else the vote."""
-        outputs = self.outputs(x)
-        return outputs.mean(0) if self.training else literal_vote(outputs)
+        return mean(self, x) if self.training else literal_vote(self.outputs(x))
 
     def outputs(self, x: Tensor) -> Tensor:
-        """(M, N, K) or (M, N, K, h, w): one product for each stage and for each average of two neighbours."""
-        stages = [x]
-        for norm in self.norms:
-            stages.append(F.relu(self._normalise(norm, stages[-1])))
-        features = [stages[0]]
-        for previous, current in pairwise(stages):
-            features += [(previous + current) / 2, current]
-        return torch.stack([self._classify(feature) for feature in features])
-
-    def _normalise(self, norm: nn.Module, x: Tensor) -> Tensor:
-        if x.dim() == 2:
-            return norm(x)
-        return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def _classify(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias) if self.weight.dim() == 4 else F.linear(x, self.weight, self.bias)
+        """(M, N, K) or (M, N, K, h, w): every output."""
+        return torch.stack(outputs(self, x))
 
 
 def literal_vote(outputs: Tensor) -> Tensor:

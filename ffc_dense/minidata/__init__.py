@@ -1,4 +1,4 @@
-"""Deterministic mini datasets in the layouts of COCO and Cityscapes, made from bundled real images."""
+"""Deterministic mini datasets in the layouts of COCO, Cityscapes and ImageNet, made from bundled real images."""
 
 try:
     import numpy  # noqa: F401
@@ -13,5 +13,7 @@ except ImportError as error:
 from .cityscapes import make_mini_cityscapes
 from .coco import make_mini_coco
 from .folder import DatasetFolderError
+from .hmdb51 import make_mini_hmdb51
+from .imagenet import make_mini_imagenet
 
-__all__ = ["DatasetFolderError", "make_mini_cityscapes", "make_mini_coco"]
+__all__ = ["DatasetFolderError", "make_mini_cityscapes", "make_mini_coco", "make_mini_hmdb51", "make_mini_imagenet"]

@@ -6,16 +6,18 @@ digit are unlabelled.
 """
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from . import folder
+from .backgrounds import photo_background
 from .clutter import add_noise, as_points, draw_clutter, make_occluder, random_colour
 from .drawing import digit_ink, make_plate, mark_ink, paste, place
-from .sources import DIGITS_LICENCE, LICENCE_URLS, PHOTOS, SPLITS, random_crop, random_digit
+from .sources import DIGITS_LICENCE, LICENCE_URLS, PHOTOS, SPLITS, random_digit
 
 WIDTH, HEIGHT = 160, 120  # pixels
 OBJECTS = (2, 5)  # least and most per image
 PLATE_HEIGHT = (22.0, 46.0)  # pixels, before the tilt
+PHOTO_WIDTH = (110, 280)  # least and most photo pixels across the image
 JPEG_QUALITY = 92
 FIRST_IMAGE_ID = {"train": 1, "val": 500_001}  # apart, so that ids are unique across the splits, as in COCO
 LAYOUT_CODE = 0  # part of the random seed; Cityscapes uses another
@@ -41,7 +43,7 @@ def make_image(split, index, seed):
     float (n, 2) of (x, y) pixels.
     """
     rng = np.random.default_rng([seed, LAYOUT_CODE, SPLITS.index(split), index])
-    image, photo_box = _background(rng, split)
+    image, photo_box = photo_background(rng, split, (WIDTH, HEIGHT), PHOTO_WIDTH)
     draw_clutter(rng, image)
     taken, objects, digit_ids = [], [], []
     heights = sorted(rng.uniform(*PLATE_HEIGHT, int(rng.integers(OBJECTS[0], OBJECTS[1] + 1))), reverse=True)
@@ -64,20 +66,6 @@ def make_image(split, index, seed):
         if polygon is not None:
             ImageDraw.Draw(image).polygon(as_points(polygon), fill=random_colour(rng, 40, 200))
     return add_noise(rng, image), objects, {"digits": digit_ids, "photos": [photo_box]}
-
-
-def _background(rng, split):
-    """A photo crop, scaled to the image and varied in brightness and contrast, and the box it came from."""
-    name = list(PHOTOS)[int(rng.integers(len(PHOTOS)))]
-    width = int(rng.integers(110, 281))
-    crop, box = random_crop(rng, split, name, (width, width * HEIGHT // WIDTH))
-    crop = crop.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-    pixels = np.asarray(crop, dtype=np.float32)
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    mean = pixels.mean()
-    pixels = (pixels - mean) * rng.uniform(0.7, 1.0) + mean * rng.uniform(0.6, 1.05)
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), box
 
 
 def polygon_area(polygon):

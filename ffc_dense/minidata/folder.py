@@ -59,9 +59,9 @@ def generate(root, layout, top_folders, parameters, count_images, write_split):
     """Bring `root` to the complete dataset for `parameters`, print one line, return `root` as a Path.
 
     top_folders: names of the folders the layout consists of; they are removed before a repeated generation.
-    parameters: dict with num_train, num_val and seed.
-    count_images: function (root, split) -> number of images on disk.
-    write_split: function (root, split, count, seed) -> (counts dict, provenance list).
+    parameters: dict with num_train, num_val and seed; the numbers in the unit of count_images and write_split.
+    count_images: function (root, split) -> number of images (or images per class) on disk.
+    write_split: function (root, split, count, seed) -> (counts dict with "images", provenance list).
     """
     check_parameters(**parameters)
     root = Path(root)
@@ -88,5 +88,6 @@ def generate(root, layout, top_folders, parameters, count_images, write_split):
         counts[split], provenance[split] = write_split(root, split, count, parameters["seed"])
     write_json(root / PROVENANCE, provenance)
     write_json(root / MARKER, {**identity, "status": "complete", "counts": counts})
-    print(f"mini {layout}: wrote {wanted['train']} train and {wanted['val']} val images to {root}")
+    numbers = " and ".join(f"{counts[split]['images']} {split}" for split in wanted)
+    print(f"mini {layout}: wrote {numbers} images to {root}")
     return root

@@ -4,7 +4,6 @@ Videos are XVID files as HMDB51's, the split files are real ones. The motion is 
 mirror image of another one, since trainings mirror their clips.
 """
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -104,6 +103,10 @@ def _write_split(root, split, count, seed):
 
 
 def _write_video(path, frames):
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError("minidata hmdb51 writes videos with OpenCV: pip install opencv-python") from error
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"XVID"), 25, (WIDTH, HEIGHT))
     if not writer.isOpened():
         raise OSError(f"{path}: OpenCV cannot write XVID here; install opencv-python")

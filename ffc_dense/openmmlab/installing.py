@@ -1,7 +1,9 @@
 """What this package replaces in mmengine, in one place."""
 
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio.handlers import register_handler
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import is_installed
 
 from .inputs import safe_readers
 
@@ -11,9 +13,14 @@ OURS = ("", "http://", "https://", "open-mmlab://", "openmmlab://", "torchvision
 def install() -> None:
     """Make mmengine read files without running what is in them, in this process and from now on. Again: no change.
 
+    ``_base_ = ['mmseg::...']`` also finds a package whose distribution has another name (onedl-mmsegmentation).
+
     Replaced are the loaders of ``CheckpointLoader``, for paths and addresses, and the handlers of ``.yaml``, ``.yml``,
     ``.pickle`` and ``.pkl`` files of ``mmengine.load``; see :mod:`.inputs.safe_loading`.
     """
+    for module, package in MODULE2PACKAGE.items():
+        if not is_installed(package) and is_installed(module):
+            MODULE2PACKAGE[module] = module
     others = [prefix for prefix, loader in CheckpointLoader._schemes.items()
               if prefix not in OURS and loader.__module__ == CheckpointLoader.__module__]  # fmt: skip
     CheckpointLoader.register_scheme(others, safe_readers.refuse_scheme, force=True)

@@ -1,16 +1,92 @@
-"""SIGTERM, which a cluster sends before it takes the machine: what both frameworks' trainings share."""
+"""SIGTERM, which a cluster sends before it takes the machine, and Ctrl-C: what both frameworks' trainings share."""
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
-EXIT_CODE = 128 + signal.SIGTERM  # 143, as a shell reports a process that SIGTERM ended
+from ..errors.reporting import process_rank
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+EXIT_CODES = tuple(128 + number for number in SIGNALS)  # 143 and 130, as a shell reports a process that they ended
+RELAYED = 0.3  # seconds: a terminal signals every process of a job, and a launcher passes it on to its ranks once more
+
+
+class CtrlC:
+    """Called at every SIGINT, it ends the process at once when a key was pressed for the second time."""
+
+    def __init__(self) -> None:
+        self.first = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self.first and now - self.first > RELAYED:
+            end_at_once()
+        self.first = self.first or now
+
+
+class StopSignals:
+    """SIGTERM and Ctrl-C (SIGINT) while a training runs: the first asks it to stop after a checkpoint. Another Ctrl-C
+    ends the process at once, with exit code 130 and without a checkpoint.
+
+    A process that ignores SIGINT, as a shell's background job does, goes on ignoring it.
+
+    Attributes:
+        told: the number of the signal that came, else 0.
+    """
+
+    def __init__(self) -> None:
+        self.told, self._ctrl_c = 0, CtrlC()
+        self._before: dict[int, object] = {}
+
+    def catch(self, say: Callable[[str], None]) -> bool:
+        """From now on; False outside of the main thread, where signals cannot be caught, which ``say`` is told."""
+        if threading.current_thread() is not threading.main_thread():
+            say("Not in the main thread: SIGTERM and Ctrl-C end the training without a checkpoint")
+            return False
+        self.told, self._ctrl_c = 0, CtrlC()
+        for number in SIGNALS:
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return True
+
+    def release(self) -> None:
+        """Give the signals back to those who had them before."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _on_signal(self, number: int, frame) -> None:
+        if number == signal.SIGINT:
+            self._ctrl_c()
+            parent = multiprocessing.parent_process()
+            if parent is not None and os.getppid() != parent.pid:  # the launcher is gone, and so are the other ranks
+                end_at_once()
+            if not self.told and process_rank() == 0:
+                os.write(2, b"Ctrl-C: stopping after this iteration, with a checkpoint; once more ends at once\n")
+        self.told = self.told or number
+
+
+def stopped_by(number: int) -> str:
+    """The name of a signal for a message."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def end_at_once() -> None:
+    """End this process and those that it started, without a word of theirs."""
+    with suppress(Exception):
+        for child in multiprocessing.active_children():
+            child.kill()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(128 + signal.SIGINT)
 
 
 def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """Start a data loader's worker that only the training process can end with SIGTERM.
+    """Start a data loader's worker that only the training process can end with SIGTERM, and Ctrl-C cannot.
 
     Clusters signal all processes of a job. A worker that ends at once takes the training with it, before its checkpoint
     is written. For ``DataLoader(worker_init_fn=functools.partial(outlive_others_signals, INIT_FN))``.
@@ -22,6 +98,7 @@ def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int
     for dead: a SIGTERM to every process ends that training without a checkpoint, so choose another start method where
     the cluster sends it.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     training = multiprocessing.parent_process().pid  # os.getppid() is the fork server under forkserver
 

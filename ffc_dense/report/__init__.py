@@ -1,7 +1,7 @@
-"""One self-contained HTML page about runs: scores against the stock twin, curves, outputs, and a gallery.
+"""One self-contained HTML page about runs: FFC beside its baseline, training curves, outputs, and a gallery.
 
-``collect`` -> ``render``; ``tools/report.py`` is the command line. Neither framework needs to be installed; Pillow and
-numpy are needed where an analysis has a gallery.
+:func:`collect` reads the runs, :func:`render` writes the page: the modules prepare plain data, ``templates`` make HTML
+of it, ``assets`` are its style and script. ``ffc-dense report`` is the command line. It needs no framework.
 """
 
 from .page import render

@@ -4,64 +4,80 @@ import re
 
 from ..runs.logs import Points, curves
 from ..runs.run import STOCK
-from .chart import STYLES, Series, chart, legend
-from .markup import Markup, tag
+from .chart import Series, chart, styles
 from .subjects import Group, Subject
+from .tables import Table, number, text
 
 LOSS = re.compile(r"(^|[./])(total_)?loss[^/.]*$")
 OUTPUT = re.compile(r"^(?:.*/)?ffc/(\w+)/(accuracy|active_units)$")  # FFC_SCALARS_PERIOD, FFCScalarsHook
+OF_OUTPUTS = {"accuracy": "accuracy on training batches", "active_units": "active units"}
+LEAST = 10  # percent points that an axis of scores spans
 
 
-def training_curves(group: Group) -> Markup:
-    """Scores, losses, learning rate and accuracies over iterations, and what FFC's outputs did."""
-    found = [(subject, _with_final_score(subject, curves(subject.log))) for subject in group.subjects]
-    styles = [(_label(subject, group), place % STYLES) for place, (subject, _) in enumerate(found)]
+def training_curves(group: Group) -> dict:
+    """Charts of scores, losses, learning rate and accuracies, and of FFC's outputs where they were logged.
+
+    What has a single point in every run is a row of the table ``once``, unless the table of scores has it.
+    """
+    runs = [(subject, _with_final_score(subject, curves(subject.log))) for subject in group.subjects]
+    style = styles([subject.run.variant for subject, _ in runs])
     metrics = list(map(group.framework.logged, group.framework.metrics))
-    keys = list(dict.fromkeys(key for _, lines in found for key in lines))
+    keys = list(dict.fromkeys(key for _, lines in runs for key in lines))
     losses = sorted(filter(LOSS.search, keys), key=lambda key: (key not in ("loss", "total_loss"), key))
     accuracies = sorted(key for key in keys if key.endswith(("cls_accuracy", "acc_seg")))
-    charts = []
-    for key in [*(key for key in metrics if key in keys), *losses, *(["lr"] if "lr" in keys else []), *accuracies]:
-        series = [Series(label, lines[key], style)
-                  for (_, lines), (label, style) in zip(found, styles, strict=True) if key in lines]  # fmt: skip
-        charts.append(chart({"lr": "learning rate"}.get(key, key), series))
-    if not charts:
-        return tag("p", "The logs hold no losses.")
-    parts = [legend(styles), tag("div", charts, class_="charts")]
-    for subject, lines in found:
-        parts += _of_outputs(subject, lines)
-    return tag("div", parts)
+    shown = [*(key for key in metrics if key in keys), *losses, *(["lr"] if "lr" in keys else []), *accuracies]
+    charts, once = [], []
+    for key in [*shown, *filter(OUTPUT.match, keys)]:
+        title = {"lr": "learning rate"}.get(key, key)
+        series = [Series(_label(subject, group), lines[key], style[subject.run.variant])
+                  for subject, lines in runs if key in lines]  # fmt: skip
+        if not any(len(each.points) > 1 for each in series):
+            if key not in metrics or not all(subject.run.scores for subject, lines in runs if key in lines):
+                values = (lines[key][0][1] if key in lines else None for _, lines in runs)
+                once.append([text(title), *(number(value, 4) for value in values)])
+        elif key in shown:
+            charts.append(chart(title, series, LEAST if key in metrics else 0))
+    head = [("logged value", ""), *((_label(subject, group), "") for subject, _ in runs)]
+    return {
+        "legend": list(dict.fromkeys((subject.run.variant, style[subject.run.variant]) for subject, _ in runs)),
+        "charts": charts,
+        "once": Table("Values that were logged once", head, once) if once else None,
+        "of_outputs": [each for subject, lines in runs for each in _of_outputs(subject, lines)],
+    }
 
 
 def _label(subject: Subject, group: Group) -> str:
+    """The variant; with several runs of it, the run's name too."""
     variants = [other.run.variant for other in group.subjects]
-    return subject.run.variant if variants.count(subject.run.variant) == 1 else f"{subject.name}"
+    variant = subject.run.variant
+    return variant if variants.count(variant) == 1 else f"{variant} ({subject.name})"
 
 
 def _with_final_score(subject: Subject, lines: dict[str, Points]) -> dict[str, Points]:
-    """Evaluations after training give the last point, where the training itself did not evaluate then."""
+    """An evaluation after training gives the last point, where the training itself did not evaluate then."""
     run = subject.run
     scores = run.scores.get("vote") or run.scores.get(STOCK) or {}
     for metric in run.framework.metrics:
-        key = run.framework.logged(metric)
-        points = lines.setdefault(key, [])
+        points = lines.get(run.framework.logged(metric), [])
         if metric in scores and run.iteration and not (points and points[-1][0] >= run.iteration):
-            points.append((run.iteration, scores[metric]))
-        if not points or (metric != run.framework.main_metric and len(points) == 1):  # the table has it
-            del lines[key]
+            lines[run.framework.logged(metric)] = [*points, (run.iteration, scores[metric])]
     return lines
 
 
-def _of_outputs(subject: Subject, lines: dict[str, Points]) -> list[Markup]:
-    """What the outputs did on training batches, if that was logged."""
-    found: dict[str, list[tuple[str, Points]]] = {}
-    for key, points in lines.items():
-        if match := OUTPUT.match(key):
-            found.setdefault(match[2], []).append((match[1], points))
-    parts = []
-    for kind, title in (("accuracy", "accuracy on training batches"), ("active_units", "active units")):
-        if kind in found:
-            series = [Series(name, points, i % STYLES) for i, (name, points) in enumerate(sorted(found[kind]))]
-            parts.append(legend([(each.label, each.style) for each in series]))
-            parts.append(tag("div", chart(f"{subject.name}: {title}", series), class_="charts"))
-    return parts
+def _of_outputs(subject: Subject, lines: dict[str, Points]) -> list[dict]:
+    """What the outputs did on training batches, if that was logged more than once."""
+    found = []
+    for kind, title in OF_OUTPUTS.items():
+        matches = (OUTPUT.match(key) for key in lines)
+        of_kind = {match[1]: lines[match[0]] for match in matches if match and match[2] == kind}
+        names = sorted(of_kind, key=_place)
+        style = styles(names)
+        series = [Series(name, of_kind[name], style[name]) for name in names]
+        if any(len(each.points) > 1 for each in series):
+            found.append(chart(f"{subject.name}: {title}", series, legend=True))
+    return found
+
+
+def _place(output: str) -> tuple[bool, int, str]:
+    """Out1, Out2, ..., Out10, and mean and vote at the end."""
+    return output in ("mean", "vote"), len(output), output

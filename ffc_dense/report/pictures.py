@@ -5,23 +5,11 @@ import io
 import warnings
 from pathlib import Path
 
-from ..errors import UserError
+import numpy as np
+from PIL import Image, ImageOps
 
 LONGEST = 640  # pixels: the longer side of a photograph
 QUALITY = 82  # of JPEG
-
-
-def pillow():
-    """PIL.Image.
-
-    Raises:
-        UserError: Pillow is missing.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UserError("the gallery needs Pillow; run: pip install -e '.[diagnosis]'") from error
-    return Image
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -43,9 +31,6 @@ def photograph(name: str | None, near: Path) -> str | None:
     Args:
         name: its path; a relative one is tried from the working folder, then from the folders above ``near``.
     """
-    Image = pillow()
-    from PIL import ImageOps
-
     places = [start / name for start in (Path(), *near.resolve().parents)] if name else []
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -62,15 +47,11 @@ def photograph(name: str | None, near: Path) -> str | None:
     return data_uri(written.getvalue(), "jpeg")
 
 
-def indexed(labels, colours: list[tuple[int, int, int]]) -> str:
+def indexed(labels: np.ndarray, colours: list[tuple[int, int, int]]) -> str:
     """A uint8 array (H, W) of indices as a PNG; an index without a colour is transparent."""
-    Image = pillow()
-    image = Image.fromarray(labels).convert("L")
-    flat = [value for colour in colours[:255] for value in colour]
-    image = image.convert("P")
-    image.frombytes(labels.tobytes())
-    image.putpalette(flat + [0] * (768 - len(flat)))
-    alpha = bytes([255] * len(colours[:255]) + [0] * (256 - len(colours[:255])))
-    written = io.BytesIO()
-    image.save(written, "PNG", transparency=alpha, optimize=True)
+    table = np.zeros((256, 4), np.uint8)
+    table[: len(colours[:255])] = [(*colour, 255) for colour in colours[:255]]
+    image, written = Image.fromarray(labels), io.BytesIO()
+    image.putpalette(table[:, :3].tobytes())
+    image.save(written, "PNG", transparency=table[:, 3].tobytes(), optimize=True)
     return data_uri(written.getvalue(), "png")

@@ -1,4 +1,4 @@
-"""What a report is about: runs with their logs, checkpoints and analyses, stock beside FFC."""
+"""What a report is about: runs with their logs, checkpoints and analyses, FFC beside its baseline."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -29,6 +29,11 @@ class Subject:
     def name(self) -> str:
         return Path(self.run.folder).resolve().name
 
+    def without_paths(self, text: str) -> str:
+        """``text`` with the run's name in the place of its folder's path, which is one machine's."""
+        folder = Path(self.run.folder)
+        return text.replace(str(folder.absolute()), self.name).replace(str(folder.resolve()), self.name)
+
     @classmethod
     def of(cls, run: Run) -> "Subject":
         log = logs.entries(run)
@@ -57,7 +62,7 @@ def collect(folders: Iterable[Path | str], stock: Iterable[Path | str] = ()) -> 
     """The groups of the runs in ``folders``: a run's folder, an evaluation's, or one whose subfolders are runs.
 
     Args:
-        stock: run folders of stock twins. One belongs to the FFC runs of its config, or else to those of its
+        stock: run folders of baselines. One belongs to the FFC runs of its config, or else to those of its
             framework that have no stock run; then the group has a warning.
 
     Raises:
@@ -96,13 +101,14 @@ def _lend(groups: list[Group], taken: set[Path]) -> list[Group]:
     for lender in lone:
         needy = [group for group in groups if group.framework == lender.framework
                  and not any(subject.is_stock for subject in group.subjects)]  # fmt: skip
-        names = " and ".join(str(subject.run.folder) for subject in lender.subjects)
         if not needy:
+            names = " and ".join(str(subject.run.folder) for subject in lender.subjects)
             raise ValueError(f"--stock: no FFC run of {lender.framework.name} without a stock run is there for {names}")
         for group in needy:
             group.subjects[:0] = lender.subjects
+            names = ", ".join(subject.name for subject in lender.subjects)
             group.warnings.append(
-                f"The settings of {names} and of the FFC run differ in more than FFC (or in how the runs were "
-                "started), so the difference between their scores may have other causes."
+                f"The settings of {names} and of the FFC run differ in more than FFC, or in how they were started, so "
+                "the difference between their scores may have other causes."
             )
     return [group for group in groups if group not in lone]

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from ..frameworks import DETECTRON2
 from ..method import options
+from . import lazy_runs
 from .files import is_number, read_json, read_json_lines, read_yaml
 from .run import STOCK, Evaluation, Run
 from .train_config import INCIDENTAL, recorded, without
 
-TESTED = re.compile(r"bbox/(AP\w*)$")
+TESTED = re.compile(r"bbox/(AP.*)$")
 LAZY = re.compile(r"!!python/|^\s*_target_:", re.MULTILINE)  # what LazyConfig.save writes
+LAZY_NOTE = "a LazyConfig's: settings are those of the last start in the folder"
 GUESSED = "no train_config.yaml in the folder: seed and schedule are those of the last command there"
 
 
@@ -29,12 +31,11 @@ def read(folder: Path) -> Run:
     ``tools/train_net.py`` trained has ``config.yaml`` alone, which is that of the last command; the run then says so.
 
     Raises:
-        ValueError: a file is malformed or lacks a key, the run is a LazyConfig's, or its schedule cannot be known; the
-            message names the file.
+        ValueError: a file is malformed or lacks a key, or the schedule cannot be known; the message names the file.
     """
     paths = recorded(folder) or [folder / "config.yaml"]
-    if paths[0].name == "config.yaml" and LAZY.search(paths[0].read_text(errors="replace")):
-        raise ValueError(f"{folder}: LazyConfig run (only runs of yaml configs are read, its config.yaml is no such)")
+    if is_lazy(paths[0]):
+        return _read_lazy(folder)
     configs = [read_yaml(path) for path in paths]
     entries = read_json_lines(folder / "metrics.json")
     try:
@@ -49,21 +50,49 @@ def read(folder: Path) -> Run:
             f"{folder}: config.yaml has SOLVER.REFERENCE_WORLD_SIZE, but not the scaled schedule, and there is no "
             "train_config.yaml: how long the run trains is unknown. Resume it with tools/train_net.py, which writes it"
         )
-    # EvalHook logs the final score with iteration = MAX_ITER; the last training step is MAX_ITER - 1.
-    trained = [entry["iteration"] + 1 for entry in entries if "total_loss" in entry and "iteration" in entry]
-    tested = [entry for entry in entries if "bbox/AP" in entry]
-    iteration = min(max(trained, default=0), max_iterations)
     run = Run(
         folder, DETECTRON2, config_name(folder), _key(configs, folder), _variant(head, ffc),
-        seed if seed >= 0 else None, iteration, max_iterations, datasets=tuple(tests),
+        seed if seed >= 0 else None, _trained(entries, max_iterations), max_iterations, datasets=tuple(tests),
         identity_note=GUESSED if paths[0].name == "config.yaml" else "",
     )  # fmt: skip
     if len(configs) > 1:
         run.notes.append(f"resumed with other settings: {', '.join(path.name for path in paths[1:])}")
-    if run.finished and tested and tested[-1].get("iteration", -1) >= max_iterations - 1:
-        values = {TESTED.match(key)[1]: value for key, value in tested[-1].items() if TESTED.match(key)}
-        run.add_scores(_reduction(last), values, folder / "metrics.json")
+    _add_last_scores(run, entries, _reduction(last))
     return run
+
+
+def is_lazy(config: Path) -> bool:
+    """Whether a training of a LazyConfig saved this file."""
+    return config.name == "config.yaml" and bool(LAZY.search(config.read_text(errors="replace")))
+
+
+def _read_lazy(folder: Path) -> Run:
+    path = folder / "config.yaml"
+    cfg, entries = lazy_runs.read_settings(path), read_json_lines(folder / "metrics.json")
+    try:
+        max_iterations, seed = cfg["train"]["max_iter"], cfg["train"].get("seed", -1)
+        key, variant = _hash([lazy_runs.compared(cfg, folder)]), lazy_runs.variant(cfg)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no complete LazyConfig: {error} is missing") from error
+    run = Run(
+        folder, DETECTRON2, config_name(folder), key, variant, seed if seed >= 0 else None,
+        _trained(entries, max_iterations), max_iterations, datasets=lazy_runs.test_sets(cfg), identity_note=LAZY_NOTE,
+    )  # fmt: skip
+    _add_last_scores(run, entries, lazy_runs.reduction(cfg))
+    return run
+
+
+def _trained(entries: list[dict], max_iterations: int) -> int:
+    # EvalHook logs the final score with iteration = MAX_ITER; the last training step is MAX_ITER - 1.
+    trained = [entry["iteration"] + 1 for entry in entries if "total_loss" in entry and "iteration" in entry]
+    return min(max(trained, default=0), max_iterations)
+
+
+def _add_last_scores(run: Run, entries: list[dict], reduction: str) -> None:
+    tested = [entry for entry in entries if "bbox/AP" in entry]
+    if run.finished and tested and tested[-1].get("iteration", -1) >= run.max_iterations - 1:
+        values = {TESTED.match(key)[1]: value for key, value in tested[-1].items() if TESTED.match(key)}
+        run.add_scores(reduction, values, Path(run.folder) / "metrics.json")
 
 
 def log_entries(run: Run) -> list[dict]:
@@ -101,6 +130,8 @@ def analysis_arguments(run: Run, checkpoint: Path) -> list[str]:
     """
     folder = Path(run.folder)
     config = (recorded(folder) or [folder / "config.yaml"])[-1]
+    if is_lazy(config):
+        raise FileNotFoundError(f"{folder} is a LazyConfig's: run tools/analyze_outputs.py CONFIG.py {checkpoint}")
     if run.datasets:
         return [str(config), str(checkpoint)]
     datasets = [
@@ -149,7 +180,7 @@ def config_name(folder: Path) -> str:
     if log.is_file():
         with log.open(errors="replace") as lines:
             for line in lines:
-                found = re.search(r"Contents of args\.config_file=(.+\.yaml)", line)
+                found = re.search(r"Contents of args\.config_file=(.+\.(?:yaml|py))\b", line)
                 if found:
                     return Path(found[1]).stem
     return folder.resolve().name
@@ -170,7 +201,10 @@ def _variant(head: str, ffc: dict) -> str:
 
 def _key(configs: list[dict], folder: Path) -> str:
     """A hash of the first start's settings and of every later change to them; equal for runs that may be compared."""
-    compared = [_settings(cfg, folder, first=cfg is configs[0]) for cfg in configs]
+    return _hash([_settings(cfg, folder, first=cfg is configs[0]) for cfg in configs])
+
+
+def _hash(compared: list[dict]) -> str:
     return hashlib.sha256(json.dumps(compared, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

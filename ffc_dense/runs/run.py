@@ -1,10 +1,10 @@
 """One training run, and one evaluation of a checkpoint, whatever framework wrote it."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..frameworks import Framework
+from .files import is_number
 
 STOCK = "stock"  # the name of the only "reduction" of a model without FFC
 
@@ -27,6 +27,7 @@ class Run:
         datasets: names of the run's test sets; empty if unknown.
         unit: what ``iteration`` counts.
         identity_note: why key and seed may be those of another command; '' if they are the training's own.
+        class_scores: {reduction: {class: percent}} of the main metric, where an evaluation gave them.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     datasets: tuple[str, ...] = ()
     identity_note: str = ""
+    class_scores: dict[str, dict[str, float]] = field(default_factory=dict)
     unit: str = "iteration"
 
     @property
@@ -58,15 +60,18 @@ class Run:
 
     def add_scores(self, reduction: str, values: dict, source: Path) -> None:
         """Keep the metrics of the tables. A score that is not a number (no predictions at all) becomes a note."""
-        found = {}
-        for metric in self.framework.metrics:
-            value = values.get(metric)
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-                found[metric] = float(value)
+        found = {name: float(values[name]) for name in self.framework.metrics if is_number(values.get(name))}
         if self.framework.main_metric not in found:
             self.notes.append(f"{source.name} has no {self.framework.main_metric} for {reduction}")
             return
         self.scores.setdefault(reduction, {}).update(found)
+        unit = self.framework.main_metric.removeprefix("m")
+        nested = values.get(unit)  # {"IoU": {"car": 70.0}} of mmseg's evaluate; else "AP-car", "IoU.car"
+        of_class = {f"{unit}.{name}": value for name, value in nested.items()} if isinstance(nested, dict) else values
+        self.class_scores.setdefault(reduction, {}).update(
+            {key[len(unit) + 1 :]: float(value) for key, value in of_class.items()
+             if key.startswith((f"{unit}-", f"{unit}.")) and is_number(value)}
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

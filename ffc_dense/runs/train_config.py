@@ -6,13 +6,15 @@ folder replaces the training's, and it does so before ``SOLVER.REFERENCE_WORLD_S
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..reliability.saving import write_text_atomically
 from .files import read_yaml
 
 NAME = "train_config.yaml"
+SHOWN = 5  # keys in a message
 # What may differ between runs that are compared: the machine, and how often something is written. The schedule that is
 # compared is the scaled one, so the number of processes it was written for says nothing more.
 INCIDENTAL = (
@@ -50,6 +52,35 @@ def write_train_config(folder: Path, dumped: str, world_size: int, resumed: bool
             old.unlink()
     write_text_atomically(f"# Settings of a training with {world_size} process(es), as scaled to them.\n{dumped}", path)
     return path
+
+
+def changed_settings(folder: Path, dumped: str) -> str:
+    """The keys of a training's config that differ from the record in ``folder``, in words; '' without one.
+
+    Those of the model come first.
+    """
+    import yaml
+
+    found = recorded(folder)
+    if not found:
+        return ""
+    ignored = (*INCIDENTAL, "MODEL.WEIGHTS")
+    before = dict(_leaves(without(read_yaml(found[-1]), ignored)))
+    now = dict(_leaves(without(yaml.safe_load(dumped), ignored)))
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    keys.sort(key=lambda key: not key.startswith("MODEL."))
+    shown = [f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys[:SHOWN]]
+    more = [f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
+    return f"{'; '.join([*shown, *more])} ({found[-1].name})" if keys else ""
+
+
+def _leaves(tree: dict, path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        below = f"{path}.{key}" if path else key
+        if isinstance(value, dict):
+            yield from _leaves(value, below)
+        else:
+            yield below, value
 
 
 def recorded(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
         name="mmpretrain",
     ) from error
 
+from .evaluation.metrics import CrossEntropy
 from .inputs.dataset import HMDB51
 from .inputs.transforms import ClipCenterCrop, ClipFlip, LoadClips, MultiScaleCornerCrop, PackClips
 from .model.classifiers import ClipPreprocessor, MARSClassifier, VideoClassifier
@@ -24,6 +25,7 @@ __all__ = [
     "ClipCenterCrop",
     "ClipFlip",
     "ClipPreprocessor",
+    "CrossEntropy",
     "LoadClips",
     "MARSClassifier",
     "MultiScaleCornerCrop",

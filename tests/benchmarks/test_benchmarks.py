@@ -22,6 +22,7 @@ from ffc_dense.method.literal import LiteralFFC, literal_segmentation, literal_v
 
 LAYERS = [
     pytest.param(lambda n: FFCLinear(12, 5, num_filters=n), (7, 12), id="linear"),
+    pytest.param(lambda n: FFCLinear(12, 5, num_filters=n, interpolate=False, eps=0.1), (7, 12), id="not interpolated"),
     pytest.param(lambda n: FFCConv2d(12, 5, num_filters=n), (2, 12, 3, 4), id="conv"),
     pytest.param(lambda n: FFCConv2d(12, 5, bias=False, num_filters=n), (0, 12, 3, 4), id="empty-without-bias"),
 ]
@@ -61,11 +62,6 @@ def test_the_literal_vote_equals_the_vote(shape):
 def test_the_literal_vote_equals_the_vote_where_outputs_tie():
     outputs = torch.randint(3, (7, 500, 3)).double()  # equal logits within an output, equal confidences between them
     assert torch.equal(literal_vote(outputs), vote(outputs, -1)[0])
-
-
-def test_a_layer_without_interpolation_has_no_literal_form():
-    with pytest.raises(ValueError, match="interpolate=False"):
-        LiteralFFC(FFCLinear(4, 3, interpolate=False))
 
 
 def test_every_candidate_of_the_image_vote_labels_the_image():

@@ -16,12 +16,13 @@ from repository import ROOT as REPO
 def originals(tmp_path_factory):
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
-    from ffc_dense.minidata import make_mini_cityscapes, make_mini_coco
+    from ffc_dense.minidata import make_mini_cityscapes, make_mini_coco, make_mini_imagenet
 
     root = tmp_path_factory.mktemp("datasets")
     return {
         "coco": make_mini_coco(root / "mini_coco", num_train=6, num_val=3),
         "cityscapes": make_mini_cityscapes(root / "mini_cityscapes", num_train=6, num_val=3),
+        "imagenet": make_mini_imagenet(root / "mini_imagenet", num_train=2, num_val=1),
     }
 
 
@@ -33,6 +34,11 @@ def coco(originals, tmp_path):
 @pytest.fixture
 def cityscapes(originals, tmp_path):
     return Path(shutil.copytree(originals["cityscapes"], tmp_path / "mini_cityscapes"))
+
+
+@pytest.fixture
+def imagenet(originals, tmp_path):
+    return Path(shutil.copytree(originals["imagenet"], tmp_path / "mini_imagenet"))
 
 
 @pytest.fixture(scope="session")

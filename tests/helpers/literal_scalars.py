@@ -16,7 +16,7 @@ def literal_scalars(literal, layer, x, labels, known):
     outputs = literal.outputs(layer, x)
     decided = {f"out{i + 1}": logits.argmax(dim) for i, logits in enumerate(outputs)}
     decided["mean"] = literal.mean(layer, x).argmax(dim)
-    ballots = literal.ballots(torch.stack(outputs), 2)
+    ballots = literal.samples(torch.stack(outputs), 2)
     chosen = [ballot[literal.winners(ballot)[0]] for ballot in ballots]
     decided["vote"] = torch.tensor([scores.index(max(scores)) for scores in chosen]).reshape(labels.shape)
     found = {f"{name}/accuracy": float((each == labels)[known].double().mean()) for name, each in decided.items()}

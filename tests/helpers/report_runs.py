@@ -17,11 +17,12 @@ from ffc_dense.inspection.files import write
 from ffc_dense.method.layers import FFCLinear
 
 HOSTILE = "<script>document.title='run'</script>\"'><img src=x onerror=\"document.title='run'\">"
+HOSTILE_FILE = HOSTILE[HOSTILE.index("<img") :]  # without a slash
 
 
-def pair(root, detection=True):
+def pair(root, detection=True, name="ffc"):
     """Stock and FFC runs with losses, scores under vote and mean, and an analysis: the folders (stock, ffc)."""
-    stock, ffc = root / "stock", root / "ffc"
+    stock, ffc = root / "stock", root / name
     if detection:
         detectron2_run(stock, ap=27.1)
         detectron2_run(ffc, ffc=True)

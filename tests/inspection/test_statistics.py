@@ -145,7 +145,7 @@ def test_election_in_pieces_equals_literal_counts(literal, kind):
     election = Election(7)
     for piece in torch.arange(200).split(33):
         election.update(labels[:, piece], winner[piece], elected[piece], truth[piece])
-    winners = [literal.winners(ballot)[0] for ballot in literal.ballots(outputs, 2)]
+    winners = [literal.winners(ballot)[0] for ballot in literal.samples(outputs, 2)]
     assert election.won_shares() == [winners.count(m) / 200 for m in range(7)]
     columns = zip(labels.T.tolist(), elected.tolist(), strict=True)
     agreeing = [sum(label == e for label in column) for column, e in columns]

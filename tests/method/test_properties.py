@@ -129,7 +129,7 @@ def test_testing_equals_the_literal_reduction_and_its_gradients(literal, drawn, 
     outputs = torch.stack(literal.outputs(layer, x))
     if layer.test_reduce == "vote":
         dim = class_dim(layer)
-        ballots = literal.ballots(outputs, dim)
+        ballots = literal.samples(outputs, dim)
         result, index = layer(x), vote(layer.outputs(x), dim)[1]
         for winner, sample in zip(index.flatten().tolist(), ballots, strict=True):
             assert winner in literal.winners(sample, rounding=1e-9)
@@ -246,7 +246,7 @@ def test_state_dict_makes_the_same_layer_of_a_fresh_one(drawn, training):
     fresh = type(layer)(
         layer.weight.shape[1],
         len(layer.weight),
-        layer.bias is not None,
+        bias=layer.bias is not None,
         num_filters=layer.num_filters,
         interpolate=layer.interpolate,
         eps=layer.filters[0].eps if layer.num_filters else 1e-5,

@@ -1,7 +1,7 @@
 """The vote against a reference in NumPy, 100,000 random elections: ties, equal outputs, infinities and NaN.
 
-The reference goes by the paper's words and this package's rule for what the paper leaves open, in float64, with loops
-over outputs and classes and a vector over the N elections; it shares no code with the package.
+The reference, ``numpy_reference``, goes by the paper's words and this package's rule for what the paper leaves open, in
+float64, with loops over outputs and classes and a vector over the N elections.
 
 Confidences are fp32 in the package. Half of the elections have logits whose probabilities are exactly 0, 1 or 1 / k:
 there the winner must be the reference's. In the others confidences that differ by less than ROUNDING count as equal.
@@ -10,6 +10,7 @@ there the winner must be the reference's. In the others confidences that differ 
 import numpy as np
 import pytest
 import torch
+from numpy_reference import ballots, election, first_winner
 
 from ffc_dense import vote
 from ffc_dense.method.voting import elect
@@ -26,42 +27,6 @@ DRAWS = {  # name -> (N, M, K) logits
     "normal": lambda rng, shape: rng.normal(0, 2, size=shape).astype(np.float32).astype(np.float64),
 }
 EXACT = ("exact", "not finite")
-
-
-def ballots(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, M, K) -> label and confidence (N, M) of every output."""
-    count, num_outputs, num_classes = logits.shape
-    if num_classes == 1:
-        logit = logits[..., 0]
-        positive = np.zeros(logit.shape, dtype=int)
-        positive[logit > 0] = 1
-        p = 1 / (1 + np.exp(-np.where(np.isnan(logit), 0, logit)))
-        return positive, np.where(np.isnan(logit), 0.0, np.maximum(p, 1 - p))
-    labels = np.zeros((count, num_outputs), dtype=int)
-    best = logits[..., 0].copy()
-    for k in range(1, num_classes):  # the first NaN, else the first maximum
-        better = ~np.isnan(best) & (np.isnan(logits[..., k]) | (logits[..., k] > best))
-        labels[better], best[better] = k, logits[..., k][better]
-    known = np.isfinite(best)  # a NaN, a +inf, or nothing but -inf leaves no probability
-    top = np.where(known, best, 0.0)
-    total = sum(np.exp(np.where(known, logits[..., k], 0.0) - top) for k in range(num_classes))
-    return labels, np.where(known, 1 / total, 0.0)
-
-
-def reference(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N, M, K) -> (N, M): which outputs are electable, the confidence of each, its label."""
-    labels, confidence = ballots(logits)
-    num_outputs = labels.shape[1]
-    votes = np.zeros_like(labels)
-    for m in range(num_outputs):
-        for other in range(num_outputs):
-            votes[:, m] += labels[:, other] == labels[:, m]
-    # With one class ahead they are its voters, with a tie the voters of every tied class: the most confident wins.
-    return votes == votes.max(1, keepdims=True), confidence, labels
-
-
-def first_winner(electable: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    return np.where(electable, confidence, -1.0).argmax(1)
 
 
 def elections(kind: str):
@@ -94,7 +59,7 @@ def test_vote_equals_the_reference_in_100_000_elections():
     total = tied = not_finite = rounded = 0
     for kind in DRAWS:
         for logits in elections(kind):
-            electable, confidence, labels = reference(logits)
+            electable, confidence, labels = election(logits)
             expected, rows = first_winner(electable, confidence), np.arange(len(logits))
             best = confidence[rows, expected]
             for index in elected(logits):
@@ -112,15 +77,6 @@ def test_vote_equals_the_reference_in_100_000_elections():
     assert total == 100_000 and tied > 20_000 and not_finite > 15_000
 
 
-def test_the_reference_equals_the_spelled_out_vote(literal):
-    for kind in ("exact", "integers", "normal"):
-        for logits in elections(kind):
-            electable, confidence, _ = reference(logits[::40])
-            found = first_winner(electable, confidence)
-            for sample, winner in zip(logits[::40].tolist(), found, strict=True):
-                assert winner in literal.winners(sample, rounding=1e-12)
-
-
 @pytest.mark.parametrize("kind", DRAWS)
 def test_order_of_the_elections_does_not_matter(kind):
     rng = np.random.default_rng(7)
@@ -135,7 +91,7 @@ def test_order_of_the_elections_does_not_matter(kind):
 
 def is_decided(logits: np.ndarray) -> np.ndarray:
     """(N,): whether the winner leads by more than rounding, or no electable output differs from it."""
-    electable, confidence, _ = reference(logits)
+    electable, confidence, _ = election(logits)
     winner = first_winner(electable, confidence)
     best = confidence[np.arange(len(logits)), winner]
     close = electable & (confidence > best[:, None] - ROUNDING)
@@ -164,7 +120,7 @@ def test_order_of_the_classes_does_not_matter(kind):
 def test_order_of_the_outputs_changes_the_label_only_among_equal_confidences(kind):
     rng = np.random.default_rng(9)
     for logits in elections(kind):
-        electable, confidence, labels = reference(logits)
+        electable, confidence, labels = election(logits)
         rows = np.arange(len(logits))
         best = confidence[rows, first_winner(electable, confidence)]
         close = electable & (confidence >= best[:, None] - ROUNDING)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from numpy_reference import samples, winners
 
 from ffc_dense import vote
 
@@ -10,41 +11,37 @@ def random_choice(values, shape, dtype=torch.float32):
     return torch.tensor(values, dtype=dtype)[torch.randint(len(values), shape)]
 
 
-def winners_by_hand(literal, outputs, class_dim, rounding=0.0):
-    return [literal.winners(sample, rounding) for sample in literal.ballots(outputs, class_dim)]
-
-
 @pytest.mark.parametrize("num_classes", [1, 2, 3, 6])
 @pytest.mark.parametrize("num_outputs", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize(("low", "high"), [(0, 200), (-200, 0), (-200, 200), (1e4, 2e4), (0, 1e8), (-3e38, 3e38)])
-def test_vote_equals_brute_force_when_confidences_tie_exactly(literal, num_outputs, num_classes, low, high):
+def test_vote_equals_brute_force_when_confidences_tie_exactly(num_outputs, num_classes, low, high):
     # Every probability is 0 or 1 / (number of maxima), so equal confidences are equal to the bit.
     outputs = random_choice([low, high], (num_outputs, 400, num_classes))
     _, index = vote(outputs, -1)
-    assert index.tolist() == [allowed[0] for allowed in winners_by_hand(literal, outputs, -1)]
+    assert index.tolist() == [allowed[0] for allowed in winners(samples(outputs, -1))]
 
 
 @pytest.mark.parametrize("offset", [0, -50, 1e4, 2.0**20])
 @pytest.mark.parametrize(("num_outputs", "num_classes"), [(2, 2), (3, 3), (4, 5), (7, 3), (7, 21)])
-def test_vote_equals_brute_force_on_small_integers(literal, num_outputs, num_classes, offset):
+def test_vote_equals_brute_force_on_small_integers(num_outputs, num_classes, offset):
     outputs = random_choice([0.0, 1.0, 2.0, 3.0], (num_outputs, 500, num_classes)) + offset
     _, index = vote(outputs, -1)
-    allowed = winners_by_hand(literal, outputs, -1, rounding=1e-5)
+    allowed = winners(samples(outputs, -1), rounding=1e-5)
     assert all(i in ok for i, ok in zip(index.tolist(), allowed, strict=True))
 
 
 @pytest.mark.parametrize("offset", [-1.0, 0.0, 0.5])
-def test_vote_equals_brute_force_on_single_logits(literal, offset):
+def test_vote_equals_brute_force_on_single_logits(offset):
     outputs = random_choice([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0], (5, 2000, 1)) + offset
     _, index = vote(outputs, -1)
-    assert index.tolist() == [allowed[0] for allowed in winners_by_hand(literal, outputs, -1)]
+    assert index.tolist() == [allowed[0] for allowed in winners(samples(outputs, -1))]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_vote_equals_brute_force_on_random_logits(literal, dtype):
+def test_vote_equals_brute_force_on_random_logits(dtype):
     outputs = torch.randn(7, 1000, 4).mul(2).to(dtype)
     logits, index = vote(outputs, -1)
-    allowed = winners_by_hand(literal, outputs, -1, rounding=1e-6)
+    allowed = winners(samples(outputs, -1), rounding=1e-6)
     assert all(i in ok for i, ok in zip(index.tolist(), allowed, strict=True))
     assert logits.dtype == dtype
 

@@ -1,4 +1,4 @@
-"""Properties of the generated mini datasets, checked with the official COCO and Cityscapes tools."""
+"""Properties of the generated mini datasets, checked with the official COCO and Cityscapes tools and mmpretrain."""
 
 import contextlib
 import hashlib
@@ -18,12 +18,14 @@ pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
 import ffc_dense.minidata as minidata
-from ffc_dense.minidata import DatasetFolderError, make_mini_cityscapes, make_mini_coco, sources
+from ffc_dense.minidata import DatasetFolderError, make_mini_cityscapes, make_mini_coco, make_mini_imagenet, sources
 from ffc_dense.minidata import cityscapes as cityscapes_module
 from ffc_dense.minidata import coco as coco_module
+from ffc_dense.minidata import imagenet as imagenet_module
 from ffc_dense.minidata.__main__ import main
 
-MAKERS = [make_mini_coco, make_mini_cityscapes]
+MAKERS = [make_mini_coco, make_mini_cityscapes, make_mini_imagenet]
+WROTE = {make_mini_imagenet: "wrote 20 train and 10 val images"}  # 2 and 1 of each class
 SPLITS = {"train": "minitown", "val": "minihaven"}
 
 
@@ -35,6 +37,11 @@ def coco_root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cityscapes_root(tmp_path_factory):
     return make_mini_cityscapes(tmp_path_factory.mktemp("cityscapes"), num_train=12, num_val=8)
+
+
+@pytest.fixture(scope="module")
+def imagenet_root(tmp_path_factory):
+    return make_mini_imagenet(tmp_path_factory.mktemp("imagenet"), num_train=6, num_val=3)
 
 
 def hashes(root):
@@ -75,15 +82,16 @@ def test_same_seed_gives_identical_bytes(make, tmp_path):
 @pytest.mark.parametrize("make", MAKERS)
 def test_different_seed_differs(make, tmp_path):
     first, second = hashes(make(tmp_path / "a", 3, 2, seed=5)), hashes(make(tmp_path / "b", 3, 2, seed=6))
-    images = [name for name in first if name.endswith((".jpg", "_leftImg8bit.png"))]
-    assert len(images) == 5
+    images = [name for name in first if name.endswith((".jpg", "_leftImg8bit.png", ".JPEG"))]
+    assert len(images) == (50 if make is make_mini_imagenet else 5)
     assert all(first[name] != second[name] for name in images)
 
 
-def test_images_do_not_depend_on_the_count(tmp_path):
-    few, more = hashes(make_mini_coco(tmp_path / "a", 2, 1)), hashes(make_mini_coco(tmp_path / "b", 4, 3))
-    images = [name for name in few if name.endswith(".jpg")]
-    assert len(images) == 3
+@pytest.mark.parametrize(("make", "number"), [(make_mini_coco, 3), (make_mini_imagenet, 30)])
+def test_images_do_not_depend_on_the_count(make, number, tmp_path):
+    few, more = hashes(make(tmp_path / "a", 2, 1)), hashes(make(tmp_path / "b", 4, 3))
+    images = [name for name in few if name.endswith((".jpg", ".JPEG"))]
+    assert len(images) == number
     assert all(few[name] == more[name] for name in images)
 
 
@@ -101,7 +109,7 @@ def test_digit_and_photo_splits_are_disjoint_and_complete():
         sources.photo_columns(100, "test")
 
 
-@pytest.mark.parametrize("fixture", ["coco_root", "cityscapes_root"])
+@pytest.mark.parametrize("fixture", ["coco_root", "cityscapes_root", "imagenet_root"])
 def test_train_and_val_share_no_digit_and_no_photo_region(fixture, request):
     root = request.getfixturevalue(fixture)
     used = json.loads((root / "provenance.json").read_text())
@@ -300,6 +308,32 @@ def test_cityscapes_evaluation_of_ground_truth_is_one(cityscapes_root):
     }
 
 
+# ImageNet
+
+
+def test_imagenet_is_read_by_mmpretrain_with_the_digit_as_label(imagenet_root):
+    datasets = pytest.importorskip("mmpretrain.datasets")
+    used = json.loads((imagenet_root / "provenance.json").read_text())
+    classes = sources.load_digits()[1]
+    for split, number in (("train", 6), ("val", 3)):
+        dataset = datasets.CustomDataset(data_root=str(imagenet_root), data_prefix=split)
+        labels = {Path(each["img_path"]): each["gt_label"] for each in map(dataset.get_data_info, range(len(dataset)))}
+        assert list(dataset.CLASSES) == [f"n{digit:08d}" for digit in range(10)]
+        assert sorted(labels.values()) == sorted(list(range(10)) * number)
+        for origin in used[split]:
+            assert labels[imagenet_root / origin["file"]] == classes[origin["digits"][0]]
+
+
+def test_imagenet_images_are_of_one_size_and_show_a_plate_with_ink(imagenet_root):
+    for path in (imagenet_root / "val").rglob("*.JPEG"):
+        with Image.open(path) as image:
+            assert image.size == (64, 64) and image.mode == "RGB" and image.format == "JPEG"
+            grey = np.asarray(image.convert("L"), dtype=float)
+        assert (grey > 150).mean() > 0.08 and np.ptp(np.percentile(grey, [3, 90])) > 70
+    photos = {image["photos"][0][0] for image in json.loads((imagenet_root / "provenance.json").read_text())["train"]}
+    assert len(photos) > 6
+
+
 # The folder
 
 
@@ -353,7 +387,7 @@ def test_linked_subfolder_is_refused(tmp_path):
 def test_second_call_is_a_no_op(make, tmp_path, capsys):
     assert make(tmp_path, 2, 1) == tmp_path
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert "wrote 2 train and 1 val images" in capsys.readouterr().out
+    assert WROTE.get(make, "wrote 2 train and 1 val images") in capsys.readouterr().out
     make(tmp_path, 2, 1)
     assert "up to date" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -371,15 +405,16 @@ def test_other_parameters_regenerate(make, tmp_path):
     [
         (make_mini_coco, coco_module, "make_image"),
         (make_mini_cityscapes, cityscapes_module, "make_scene"),
+        (make_mini_imagenet, imagenet_module, "make_image"),
     ],
 )
 def test_interrupted_generation_is_completed(make, module, name, tmp_path, monkeypatch):
     original = getattr(module, name)
 
-    def stop_in_val(split, index, seed):
+    def stop_in_val(split, *arguments):
         if split == "val":
             raise KeyboardInterrupt
-        return original(split, index, seed)
+        return original(split, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, name, stop_in_val)
@@ -394,7 +429,7 @@ def test_interrupted_generation_is_completed(make, module, name, tmp_path, monke
 def test_deleted_labels_are_regenerated(make, tmp_path):
     make(tmp_path, 2, 1)
     before = hashes(tmp_path)
-    for pattern in ("instances_val2017.json", "minihaven_*_labelTrainIds.png"):
+    for pattern in ("instances_val2017.json", "minihaven_*_labelTrainIds.png", "n00000003_0.JPEG"):
         for path in list(tmp_path.rglob(pattern)):
             path.unlink()
     assert hashes(tmp_path) != before
@@ -415,8 +450,9 @@ def test_bad_parameters_are_refused(bad, tmp_path):
 def test_cli(tmp_path, capsys):
     assert main(["all", "--root", str(tmp_path), "--num-train", "2", "--num-val", "1", "--seed", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert str(tmp_path / "mini_coco") in lines[0] and str(tmp_path / "mini_cityscapes") in lines[1]
+    assert [line.rpartition(" ")[2] for line in lines] == [
+        str(tmp_path / f"mini_{name}") for name in ("coco", "cityscapes", "imagenet")
+    ]
     marker = json.loads((tmp_path / "mini_cityscapes" / "minidata.json").read_text())
     assert marker["parameters"] == {"num_train": 2, "num_val": 1, "seed": 4}
     assert marker["status"] == "complete" and marker["counts"]["train"]["images"] == 2

@@ -1,15 +1,20 @@
-"""A data loader's worker outlives SIGTERM of others and obeys that of the training, however it was started."""
+"""A data loader's worker outlives SIGTERM and Ctrl-C of others and obeys the training, however it was started; a
+training hears both signals, and ends at once at the second Ctrl-C."""
 
 import functools
 import os
+import signal
 import subprocess
+import sys
+import threading
+import time
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ffc_dense.method.fast import threads
-from ffc_dense.reliability.preemption import outlive_others_signals
+from ffc_dense.reliability.preemption import RELAYED, StopSignals, outlive_others_signals, stopped_by
 
 
 class WorkerNumbers(Dataset):
@@ -48,10 +53,72 @@ def assert_outlives(start_method):
     batches = iter(loader)
     worker = batches._workers[0]
     assert next(batches).tolist() == [[worker.pid, 0]]
-    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    for name in ("-TERM", "-INT"):
+        subprocess.run(["kill", name, str(worker.pid)], check=True)
     worker.join(0.5)
     for _ in range(10):  # more than were prefetched
         assert next(batches).tolist() == [[worker.pid, 0]]
     worker.terminate()
     worker.join(20)
     assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_told_and_given_back(number, capfd):
+    before, signals = signal.getsignal(number), StopSignals()
+    assert signals.catch(print) and signals.told == 0
+    os.kill(os.getpid(), number)
+    assert signals.told == number
+    os.kill(os.getpid(), number)  # as a launcher passes it on
+    signals.release()
+    assert signal.getsignal(number) is before
+    assert capfd.readouterr().err.count("once more ends at once") == (number == signal.SIGINT)
+    assert stopped_by(number) == ("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
+
+
+def test_a_background_job_goes_on_ignoring_ctrl_c():
+    before, signals = signal.signal(signal.SIGINT, signal.SIG_IGN), StopSignals()
+    try:
+        signals.catch(print)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signals.release()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_is_told_that_it_catches_nothing():
+    said, before = [], signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=lambda: said.append(StopSignals().catch(said.append)))
+    thread.start()
+    thread.join()
+    assert "main thread" in said[0] and said[1] is False and signal.getsignal(signal.SIGINT) is before
+
+
+WAITS = """
+import sys, time
+from ffc_dense.reliability.preemption import StopSignals
+signals = StopSignals()
+signals.catch(print)
+print("ready", flush=True)
+while True:
+    try:
+        time.sleep(0.01)
+        if signals.told:
+            print(signals.told, flush=True)
+    finally:
+        pass
+"""
+
+
+@pytest.mark.parametrize("first", ["-INT", "-TERM"])
+def test_the_second_ctrl_c_ends_at_once(first):
+    process = subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    for name in (first, "-INT") if first == "-TERM" else (first,):
+        subprocess.run(["kill", name, str(process.pid)], check=True)
+    assert process.stdout.readline().strip() == str(int(signal.SIGINT if first == "-INT" else signal.SIGTERM))
+    time.sleep(3 * RELAYED)
+    assert process.poll() is None
+    subprocess.run(["kill", "-INT", str(process.pid)], check=True)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and "Traceback" not in said

@@ -1,22 +1,24 @@
-"""``tools/report.py``: what the page says, that it is self-contained, and that nothing from a file becomes HTML."""
+"""The report: what the page says, that it is self-contained, and that nothing from a file becomes HTML."""
 
 import base64
 import io
 import json
 import os
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
-from report_runs import HOSTILE, analysis, pair
-from run_folders import detectron2_run, mmengine_run
+from report_runs import HOSTILE, HOSTILE_FILE, analysis, pair
+from run_folders import box_scores, detectron2_run, mmengine_run, reductions
 from tools_in_process import run_tool, tool
 
 from ffc_dense.paper import read_runs
-from ffc_dense.report.chart import LEFT, Series, chart, ticks
-from ffc_dense.report.markup import Markup, tag
+from ffc_dense.report.chart import LEFT, Series, chart, styles, ticks
 from ffc_dense.report.subjects import collect
+from ffc_dense.report.tables import agreement
+from ffc_dense.report.verdict import verdict
 from ffc_dense.runs import analyses, logs
 
 
@@ -82,14 +84,14 @@ def segmentation(tmp_path_factory):
     return root, report(root, ffc, "--stock", stock)
 
 
-def test_scores_stand_beside_those_of_the_stock_twin(detection):
+def test_scores_stand_beside_those_of_the_baseline(detection):
     rows = {tuple(row[:3]): row[3:9] for row in Page(detection[1]).rows if len(row) == 14}
     assert rows["stock", "stock", "-"] == ["46.10", "28.10", "27.10", "-", "-", "-"]
     assert rows["ffc", "FFC", "vote"] == ["46.90", "28.90", "27.90", "+0.80", "+0.80", "+0.80"]
     assert rows["ffc", "FFC", "mean"] == ["46.50", "28.50", "27.50", "+0.40", "+0.40", "+0.40"]
 
 
-def test_a_segmentor_and_its_stock_twin_given_by_name_are_one_group(segmentation):
+def test_a_segmentor_and_its_baseline_given_by_name_are_one_group(segmentation):
     page = Page(segmentation[1])
     assert len(page.all("section")) == 1 and "differ in more than FFC" not in page.text
     rows = {row[0]: row[3:7] for row in page.rows if len(row) == 14 and row[0] != "run"}
@@ -168,22 +170,189 @@ def test_large_photographs_are_made_small(tmp_path):
     assert len(report(tmp_path, stock, ffc)) < 1.2e6
 
 
-def test_no_string_of_a_file_becomes_html(tmp_path):
-    stock, ffc = pair(tmp_path / "runs")
+def test_no_string_of_a_file_and_no_name_becomes_html(tmp_path):
+    stock, ffc = pair(tmp_path / "runs", name=HOSTILE_FILE)
     path = ffc / "analysis_model_final" / "analysis.json"
     content = json.loads(path.read_text())
-    content |= {"decision": HOSTILE, "weights": HOSTILE, "classes": [HOSTILE]}
+    content |= {"decision": HOSTILE, "weights": HOSTILE, "classes": [HOSTILE], "dataset": HOSTILE}
+    content["class_gain"] = [{"class": HOSTILE, "out1": 1.0, "vote": 2.0, "gain": 1.0}]
     content["outputs"][0] |= {"name": HOSTILE, "feature": HOSTILE}
     for entry in content["gallery"]["fixed"]:
-        entry["image"] = HOSTILE
+        entry["image"] = HOSTILE_FILE
         entry["boxes"][0] |= {"before": HOSTILE, "after": HOSTILE, "truth": HOSTILE}
     path.write_text(json.dumps(content))
     log = ffc / "metrics.json"
-    log.write_text(json.dumps({"iteration": 9, f"loss_{HOSTILE.replace('/', '')}": 1.0}) + "\n" + log.read_text())
-    html = report(tmp_path, ffc, "--stock", stock)
+    without_dot = HOSTILE_FILE.replace(".", "")
+    lines = [json.dumps({"iteration": i, f"loss_{without_dot}": 1.0}) for i in (3, 9)]
+    log.write_text("\n".join([*lines, log.read_text()]))
+    page = Page(report(tmp_path, ffc, "--stock", stock))
+    assert len(page.all("script")) == 1 and page.text.count(HOSTILE) > 5
+    assert not [each for _, each in page.elements if "onerror" in each or each.get("src") == "x"]
+    assert any(without_dot in each["aria-label"] for each in page.all("svg", class_="chart"))
+    assert f"Enlarge {HOSTILE_FILE}" in [each["aria-label"] for each in page.all("button", class_="open")]
+    assert f"What each output decides: {HOSTILE_FILE}" in page.text
+
+
+def runs_of_seeds(root, stock, ffc):
+    """The group of runs with these AP by seed; FFC's are those of the vote."""
+    folders = []
+    for seed, ap in stock.items():
+        folders.append(detectron2_run(root / f"stock{seed}", seed=seed, ap=ap))
+    for seed, ap in ffc.items():
+        folders.append(detectron2_run(root / f"ffc{seed}", seed=seed, ffc=True))
+        reductions(
+            folders[-1] / "eval", "detectron2", folders[-1] / "model_final.pth", {"vote": {"bbox": box_scores(ap)}}
+        )
+    (group,) = collect(folders)
+    return group
+
+
+@pytest.mark.parametrize(
+    ("stock", "ffc", "said"),
+    [
+        ({1: 27.0}, {1: 28.5}, ["28.50 AP, the baseline 27.00 AP: +1.50 AP.", "variation between seeds"]),
+        ({1: 27.0}, {2: 28.5}, ["+1.50 AP.", "variation between seeds"]),
+        ({1: 27.0, 2: 28.0}, {3: 28.0, 4: 28.0}, ["+0.50 AP.", "Fewer than two seeds in common"]),
+        # t(1) of 95 % is 12.706; the differences 1.0 and 1.1 have a standard error of 0.05.
+        ({1: 27.0, 2: 27.0}, {1: 28.0, 2: 28.1}, ["(mean of 2 runs)", "+1.05 AP on average over 2 common seeds",
+                                                  "[+0.41, +1.69]", "is statistically significant", "p = 0.03"]),
+        ({1: 27.0, 2: 27.0}, {1: 28.0, 2: 26.0}, ["+0.00 AP", "[-12.71, +12.71]", "not statistically significant"]),
+        ({1: 27.0, 2: 27.0}, {1: 28.0, 2: 28.0}, ["+1.00 AP", "unknown (no t-test: all differences are equal)"]),
+        ({}, {1: 28.5}, ["FFC with the vote scores 28.50 AP", "no comparison", "--stock"]),
+        ({1: 27.0}, {}, ["The baseline scores 27.00 AP", "No FFC run has a score"]),
+    ],
+)  # fmt: skip
+def test_the_verdict_says_what_the_scores_allow_in_two_sentences(tmp_path, stock, ffc, said):
+    found = verdict(runs_of_seeds(tmp_path, stock, ffc))
+    assert all(each in found for each in said), found
+    assert found.endswith(".") and found.count(". ") == 1
+
+
+def test_a_baseline_without_a_score_is_to_be_evaluated(tmp_path):
+    detectron2_run(tmp_path / "stock")
+    ffc = detectron2_run(tmp_path / "ffc", ffc=True, ap=28.5)
+    (group,) = collect([tmp_path])
+    assert verdict(group).endswith("The baseline has no score, so there is no comparison: evaluate it.")
+    (group,) = collect([ffc])
+    assert verdict(group).endswith("name its folder with --stock.")
+
+
+def test_the_page_begins_with_date_verdict_and_settings_and_explains_its_words(detection):
+    text = Page(detection[1]).text
+    begin = text.partition("Training")[0]
+    assert re.search(r"Written on \d{4}-\d\d-\d\d \d\d:\d\d", begin)
+    for each in ("FFC with the vote scores 27.90 AP, the baseline 27.10 AP: +0.80 AP.", "490,000", "Out1 classifies F0",
+                 "votes for its most probable class", "The average of the outputs"):  # fmt: skip
+        assert each in begin
+    assert "twin" not in text
+
+
+def test_the_page_names_no_absolute_path(tmp_path, monkeypatch):
+    stock, ffc = pair(tmp_path / "runs")
+    path = ffc / "analysis_model_final" / "analysis.json"
+    content = json.loads(path.read_text())
+    content["weights"] = str(ffc / "model_final.pth")
+    content["gallery"]["fixed"][0]["image"] = str(tmp_path / "gone.jpg")
+    path.write_text(json.dumps(content))
+    (ffc / "analysis_model_final" / "active_units.png").unlink()
+    other = detectron2_run(tmp_path / "runs" / "other", ffc=True, seed=2)
+    third = detectron2_run(tmp_path / "runs" / "third", ffc=True, seed=3)
+    (third / "model_final.pth").write_bytes(b"no checkpoint")
+    os.utime(path)
+    monkeypatch.chdir(tmp_path)
+    html = report(tmp_path, stock.resolve(), ffc.resolve(), other, third)
+    assert "gone.jpg" in html and "active_units.png is missing" in html and "names no test set" in html
+    assert "other holds no checkpoint" in html
+    assert str(tmp_path) not in html
+
+
+def test_a_line_has_its_style_in_every_chart_and_no_two_share_one():
+    outputs = [f"out{i}" for i in range(1, 12)]
+    of_runs, of_outputs = styles(["FFC", "stock", "FFC eps=0.1"]), styles([*outputs, "mean", "vote"])
+    assert of_runs["FFC"] == styles(["FFC"])["FFC"] == of_outputs["vote"]
+    assert len({of_runs[name] for name in ("stock", "FFC", "FFC eps=0.1")}) == 3
+    assert len({of_outputs[name] for name in [*outputs, "mean", "vote"]}) == 13
+
+
+def test_mean_and_vote_differ_in_colour_and_dash_in_the_chart_of_outputs(tmp_path):
+    run = detectron2_run(tmp_path / "ffc", ffc=True)
+    names = [*(f"out{i}" for i in range(1, 8)), "mean", "vote"]
+    log = [{"iteration": i, "total_loss": 1.0} | {f"ffc/{name}/accuracy": 0.5 for name in names} for i in (19, 39)]
+    (run / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in log))
+    html = report(tmp_path, run)
     page = Page(html)
-    assert len(page.all("script")) == 1 and "document.title" in page.text
-    assert not [each for each in page.all("img") if "onerror" in each or each["src"] == "x"]
+    drawn = [line["class"] for line in page.all("polyline")][1:]
+    assert len(drawn) == 9 == len(set(drawn)) and drawn[-2:] == ["line s-mean", "line s-ffc"]
+    colours = re.findall(r"^\.s-mean|\.s-(?:mean|ffc) \{ stroke: (var\(--c\d\))", html, re.MULTILINE)
+    assert len(set(colours)) == 2
+    assert ".line.s-mean { stroke-dasharray" in html and ".line.s-ffc { stroke-dasharray" not in html
+
+
+def test_what_was_logged_once_is_in_a_table_and_in_no_chart(tmp_path):
+    run = detectron2_run(tmp_path / "ffc", ffc=True, ap=28.0)
+    log = [{"iteration": 19, "total_loss": 1.5, "loss_cls": 0.25}, {"iteration": 489_999, "total_loss": 1.0}]
+    scores = {f"bbox/{key}": value for key, value in box_scores(28.0).items()} | {"iteration": 490_000}
+    (run / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in [*log, scores]))
+    page = Page(report(tmp_path, run))
+    assert [each["aria-label"][:10] for each in page.all("svg", class_="chart")] == ["total_loss"]
+    assert ["loss_cls", "0.2500"] in page.rows
+    assert [row[3:6] for row in page.rows if row[:1] == ["ffc"]] == [["47.00", "29.00", "28.00"]]
+
+
+def test_an_axis_of_scores_does_not_magnify_noise():
+    found = chart("mIoU", [Series("FFC", [(1, 78.3), (2, 78.8)], "s-ffc")], least=10)
+    values = [float(text) for _, text in found["y_ticks"]]
+    assert max(values) - min(values) >= 10
+
+
+def test_the_gain_of_a_class_is_over_the_baseline_and_over_out1_where_that_has_none(tmp_path):
+    gains = [
+        {"class": "car", "out1": 20.0, "vote": 21.0, "gain": 1.0},
+        {"class": "ship", "out1": 9.0, "vote": 8.0, "gain": -1.0},
+    ]
+    stock, ffc = pair(tmp_path / "runs")
+    path = ffc / "analysis_model_final" / "analysis.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"class_gain": gains}))
+
+    def rows():
+        found = Page(report(tmp_path, stock, ffc)).rows
+        return [row[:4] for row in found if len(row) == 5 and row[0] in ("class", "car", "ship")]
+
+    head, *found = rows()
+    assert head[1] == "Out1" and found == [["car", "20.00", "21.00", "+1.00"], ["ship", "9.00", "8.00", "-1.00"]]
+    log = stock / "metrics.json"
+    last = json.loads(log.read_text().splitlines()[-1]) | {"bbox/AP-car": 23.5, "bbox/AP-ship": 6.0}
+    log.write_text(log.read_text() + json.dumps(last) + "\n")
+    head, *found = rows()
+    assert head[1] == "baseline" and found == [["ship", "6.00", "8.00", "+2.00"], ["car", "23.50", "21.00", "-2.50"]]
+
+
+def test_scores_per_class_come_from_evaluations_of_both_frameworks(tmp_path):
+    detector = detectron2_run(tmp_path / "ffc", ffc=True)
+    results = {"vote": {"bbox": box_scores(28.0) | {"AP-traffic light": 3.5, "AP-gone": None}}}
+    reductions(detector / "eval", "detectron2", detector / "model_final.pth", results)
+    segmentor = mmengine_run(tmp_path / "pspnet")
+    results = {"stock": {"mIoU": 78.0, "IoU": {"car": 90.0, "train": None}, "Acc": {"car": 95.0}}}
+    reductions(segmentor / "eval", "mmseg", segmentor / "iter_40000.pth", results)
+    logging = mmengine_run(tmp_path / "logging", miou=78.0, seed=2)
+    (log,) = logging.glob("*/vis_data/scalars.json")
+    log.write_text(log.read_text().replace('"mIoU"', '"IoU.car": 91.0, "Acc.car": 96.0, "mIoU"'))
+    first, *others = read_runs([detector, segmentor, logging])
+    assert first.class_scores == {"vote": {"traffic light": 3.5}}
+    assert sorted(run.class_scores["stock"]["car"] for run in others) == [90.0, 91.0]
+    assert all(run.class_scores["stock"].keys() == {"car"} for run in others)
+
+
+def test_rare_agreement_is_visible():
+    shares = [0.0, 0.0, 1e-6, 0.1, 0.899999]
+    rows = [{"outputs": i, "share": share, "accuracy": 0.5} for i, share in enumerate(shares)]
+    found = agreement({"decisions": 10**6, "agreement": rows})
+    assert [row[0].text for row in found.rows] == ["2 of 4", "3 of 4", "4 of 4"]
+    assert [row[1].text for row in found.rows] == ["1", "100,000", "899,999"]
+    assert [row[2].text for row in found.rows] == ["0.0001", "10.00", "90.00"]
+    assert [row[3].bar[1] for row in found.rows] == pytest.approx(
+        [100 * (1 + x / 7) for x in (-6, -1, -0.0458)], abs=0.1
+    )
 
 
 def test_a_run_without_analysis_gets_the_command_that_makes_it(tmp_path):
@@ -196,7 +365,7 @@ def test_a_run_without_analysis_gets_the_command_that_makes_it(tmp_path):
     evaluated = {"weights": str(run / "model_final.pth"), "reduction": "vote", "dataset": "coco_2017_val"}
     (run / "eval" / "results.json").write_text(json.dumps({"bbox": {}, "evaluated": evaluated}))
     text = Page(report(tmp_path, run)).text
-    assert "tools/analyze_outputs.py" in text and "coco_2017_val" in text and "No stock twin" in text
+    assert "ffc-dense analyze" in text and "coco_2017_val" in text and "No run has a score yet" in text
     (subject,) = read_runs([run])
     assert analyses.command(subject)[2:] == ["DATASETS.TEST", "('coco_2017_val',)"]
 
@@ -224,7 +393,7 @@ def test_an_analysis_that_is_older_than_the_checkpoint_is_shown_with_a_warning(t
     at(ffc / "analysis_model_final" / "analysis.json", 1000)
     told = "This analysis is older than iter_40000.pth, so it may be of other weights"
     page = Page(report(tmp_path, stock, ffc))
-    assert told not in page.text and "analyze_outputs.py" not in page.text
+    assert told not in page.text and "ffc-dense analyze" not in page.text
     at(ffc / "iter_40000.pth", 1001)
     page = Page(report(tmp_path, stock, ffc))
     assert told in page.text and "This command, or --analyze, analyses the last checkpoint" in page.text
@@ -295,18 +464,9 @@ def test_ticks_are_round_and_cover_the_values(low, high):
 
 @pytest.mark.parametrize("value", [0.0, 2.5, -1e30])
 def test_a_line_that_has_iteration_0_alone_is_a_mark_at_the_left_edge(value):
-    page = Page(chart("loss", [Series("FFC", [(0.0, value)], 0)]))
-    (mark,) = page.all("circle")
-    assert float(mark["cx"]) == LEFT and not page.all("polyline")
-    assert [each["x"] for each in page.all("text", class_="tick middle")][:-1] == [str(float(LEFT))]
-
-
-def test_markup_escapes_text_and_attributes_and_nothing_twice():
-    inner = tag("b", "<&>")
-    assert inner == Markup("<b>&lt;&amp;&gt;</b>")
-    assert tag("p", inner, [None, 3], class_='"', hidden=True, title=None) == (
-        '<p class="&quot;" hidden><b>&lt;&amp;&gt;</b>3</p>'
-    )
+    found = chart("loss", [Series("FFC", [(0.0, value)], "s-ffc")])
+    assert [x for line in found["lines"] for x, _ in line["places"]] == [LEFT]
+    assert found["x_ticks"] == [(LEFT, "0")]
 
 
 def test_what_is_missing_or_malformed_is_a_line_and_exit_code_2(tmp_path):
@@ -328,7 +488,7 @@ def test_what_is_missing_or_malformed_is_a_line_and_exit_code_2(tmp_path):
     assert "analysis.json is no valid JSON" in failed(run)
     content["gallery"]["fixed"][0].pop("boxes")
     path.write_text(json.dumps(content))
-    assert "the gallery lacks" in failed(run)
+    assert "the analysis lacks 'changes'" in failed(run)
 
 
 def test_a_label_map_outside_of_the_analysis_is_not_read(tmp_path):

@@ -36,7 +36,7 @@ RUNS = {  # what runs what it reads, by its full name, and the files that are me
     "torch.package.PackageImporter": set(),
     "torch.serialization.load": set(),
     "detectron2.checkpoint.DetectionCheckpointer": set(),
-    "detectron2.config.LazyConfig.load": {"ffc_dense/detection/commands/train_lazy.py"},
+    "detectron2.config.LazyConfig.load": {"ffc_dense/detection/inputs/lazy.py"},
     "runpy.run_path": {"ffc_dense/openmmlab/commands/scripts.py"},  # mmseg's own train.py and test.py
     "runpy.run_module": set(),
 }

@@ -5,20 +5,15 @@ algorithm in float64, relative to its largest value (a string if something else 
 """
 
 import copy
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import torch
 from gradients import gradients
 
 from ffc_dense import FFCConv2d, FFCLinear, set_backend
+from ffc_dense.method import literal
 from ffc_dense.method.fast import triton_mean
-
-spec = importlib.util.spec_from_file_location("literal", Path(__file__).parent.parent / "conftest.py")
-literal = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(literal)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

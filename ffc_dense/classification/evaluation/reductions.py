@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
 
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import LOOPS
 
-from ...method.replacing import replaced_method
 from ...openmmlab.evaluation.reductions import ReductionsTestLoop
 
 
@@ -19,21 +20,29 @@ class AllReductionsTestLoop(ReductionsTestLoop):
 
 
 @contextmanager
-def features_once(model: ImageClassifier) -> Iterator[Callable[[], None]]:
-    """Within the context, predictions of ``model`` on the same images share the features of the first prediction."""
+def features_once(model: ImageClassifier) -> Iterator[Callable[[], object]]:
+    """Within the context, predictions of ``model`` on the same batch share the features of the first prediction.
+
+    Yields a function to call before each of them. A video's features are extracted in several calls.
+    """
     with ExitStack() as stack:
-        for member in getattr(model, "members", [model]):
-            stack.enter_context(replaced_method(member, "extract_feat", _first_result()))
-        yield lambda: None
+        tapes = [_Tape(member.extract_feat) for member in getattr(model, "members", [model])]
+        for tape in tapes:
+            stack.enter_context(patch.object(tape.method.__self__, "extract_feat", tape))
+        yield lambda: [tape.rewind() for tape in tapes]
 
 
-def _first_result() -> Callable:
-    """A function that calls a method once and returns that result ever after."""
-    kept: list = []
+class _Tape:
+    """Calls ``method`` and keeps what it returns; after ``rewind`` it returns that again, call by call."""
 
-    def once(method, *args, **kwargs):
-        if not kept:
-            kept.append(method(*args, **kwargs))
-        return kept[0]
+    def __init__(self, method: Any):
+        self.method, self.kept, self.position = method, [], 0
 
-    return once
+    def rewind(self) -> None:
+        self.position = 0
+
+    def __call__(self, *args, **kwargs) -> Any:
+        if self.position == len(self.kept):
+            self.kept.append(self.method(*args, **kwargs))
+        self.position += 1
+        return self.kept[self.position - 1]

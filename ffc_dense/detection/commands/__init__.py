@@ -15,4 +15,5 @@ def script_of(command: str, config: str, kind: str, args: list[str]) -> tuple[st
     checkpoint, rest = ("", args) if not args or args[0].startswith("-") else (args[0], args[1:])
     if command == "predict":
         return f"{__name__}.predict", [*given, *(["--weights", checkpoint] if checkpoint else []), *rest]
-    return f"{__name__}.evaluate", [*given, *rest, *(["MODEL.WEIGHTS", checkpoint] if checkpoint else [])]
+    weights = [f"train.init_checkpoint='{checkpoint}'"] if kind == "lazy" else ["MODEL.WEIGHTS", checkpoint]
+    return f"{__name__}.evaluate", [*given, *rest, *(weights if checkpoint else [])]

@@ -12,13 +12,12 @@ the standard output. A checkpoint that lacks weights of the model is refused.
 ``--ensemble`` evaluates several checkpoints as one detector, under vote and mean (paper Table 7), and writes
 ``ensemble.json`` in the place of ``reductions.json``.
 
-The yaml twin of a LazyConfig has the same parameter names and evaluates its checkpoints.
+A LazyConfig (.py) takes KEY=VALUE in the place of KEY VALUE, and its own test set and evaluator are used.
 """
 
 import os
 import re
 import sys
-from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -34,45 +33,34 @@ from ffc_dense.detection import (
     DetectorEnsemble,
     EvalCheckpointer,
     PerReduction,
-    request_opinions,
 )
+from ffc_dense.detection.commands.recipes import LazyRecipe, Recipe, YamlRecipe
 from ffc_dense.detection.commands.running import argument_parser, run
 from ffc_dense.detection.commands.train import setup
-from ffc_dense.detection.evaluation.evaluators import (
-    OF_INSTANCES,
-    build_evaluator,
-    build_test_loader,
-    check_evaluators,
-)
+from ffc_dense.detection.commands.train_lazy import setup as setup_lazy
+from ffc_dense.detection.evaluation.evaluators import OF_INSTANCES, check_evaluators
 from ffc_dense.detection.evaluation.reductions import AugmentedReductions
-from ffc_dense.detection.inputs.config_errors import explain_build
+from ffc_dense.detection.inputs.datasets import register_own
+from ffc_dense.detection.inputs.lazy import WEIGHTS, is_lazy, override, read_lazy_config
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_weights
-from ffc_dense.detection.model.opinions import FFC_TWINS
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input, reporting
 from ffc_dense.frameworks import DETECTRON2
-from ffc_dense.method.reductions import choose_reductions
 from ffc_dense.safe_files import require_safetensors, without_query
 
+KEYS = ("MODEL.WEIGHTS", "OUTPUT_DIR", " ")
+LAZY_KEYS = (WEIGHTS, "train.output_dir", "=")
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 INPUT = ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST")  # what the members of an ensemble must read alike
 CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
 
-def load(cfg: CfgNode, wanted: list[str], opinions: bool = False) -> AllReductions:
+def load(recipe: Recipe, wanted: list[str], opinions: bool = False) -> AllReductions:
     """The trained detector, under each of the wanted reductions."""
-    stock = opinions and cfg.MODEL.ROI_HEADS.NAME in FFC_TWINS
-    if opinions:
-        cfg = cfg.clone()
-        cfg.defrost()
-        request_opinions(cfg)
-    model = DefaultTrainer.build_model(cfg)
-    # A stock model that gives its opinions has FFC's classifier without filters: it has no reductions all the same.
-    names = choose_reductions(nn.Identity() if stock else model, wanted)
-    EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    if cfg.TEST.AUG.ENABLED:
-        return AugmentedReductions(model, names, GeneralizedRCNNWithTTA(cfg, model))
+    model, names = recipe.load(wanted, opinions)
+    if recipe.augmented:
+        return AugmentedReductions(model, names, GeneralizedRCNNWithTTA(recipe.cfg, model))
     return AllReductions(model, names)
 
 
@@ -95,20 +83,19 @@ def load_ensemble(cfgs: list[CfgNode], wanted: list[str], opinions: bool = False
     return DetectorEnsemble(members, names, opinions)
 
 
-def evaluate(cfg: CfgNode, model: AllReductions | DetectorEnsemble, opinions: bool = False) -> dict:
+def evaluate(recipe: Recipe, model: AllReductions | DetectorEnsemble, opinions: bool = False) -> dict:
     """{dataset: {reduction: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first.
 
     With ``TEST.AUG`` the tasks are ``bbox_TTA`` and so on, as in detectron2's ``tools/train_net.py``.
     """
     scores = {}
-    for dataset in cfg.DATASETS.TEST:
-        folders = {name: os.path.join(cfg.OUTPUT_DIR, dataset, name) for name in model.names}
-        evaluators = {
-            name: build_evaluator(dataset, folder, cfg, official=True, opinions=opinions)
-            for name, folder in folders.items()
-        }
-        found = inference_on_dataset(model, build_test_loader(cfg, dataset), PerReduction(evaluators))
-        end = "_TTA" if cfg.TEST.AUG.ENABLED else ""
+    for dataset in recipe.datasets:
+        folders = {name: os.path.join(recipe.output_dir, dataset, name) for name in model.names}
+        with reading_input(recipe.explain):
+            evaluators = {name: recipe.evaluator(dataset, folder, opinions) for name, folder in folders.items()}
+            loader = recipe.loader(dataset)
+        found = inference_on_dataset(model, loader, PerReduction(evaluators))
+        end = "_TTA" if recipe.augmented else ""
         scores[dataset] = {
             name: results and {task + end: values for task, values in results.items()}
             for name, results in found.items()
@@ -140,18 +127,25 @@ def checkpoint_and_output(args) -> tuple[str, str]:
         UserError: the config is wrong or not a yaml file, no checkpoint is named, ``--resume`` finds none, or the
             folder cannot be told from the checkpoint.
     """
+    if not args.config_file:
+        raise UserError("--config-file: none is given; name the config that the checkpoint was trained with")
     for flag, file in [("--config-file", args.config_file), *(("--ensemble-configs", file) for file in args.configs)]:
-        if not file.endswith((".yaml", ".yml")):
-            raise UserError(f"{flag}: expected a .yaml file, got {file!r} (a LazyConfig's yaml twin)")
-    cfg = read_config(args.config_file, args.opts, ("TEST",))
-    weights = cfg.MODEL.WEIGHTS
+        if not file.endswith((".yaml", ".yml", ".py")) or (args.ensemble and is_lazy(file)):
+            twin = ", for an ensemble a LazyConfig's yaml twin" if args.ensemble else " or a LazyConfig's .py"
+            raise UserError(f"{flag}: expected a .yaml file{twin}, got {file!r}")
+    if is_lazy(args.config_file):
+        lazy = read_lazy_config(args.config_file, args.opts, ("TEST",), weights_only=args.weights_only)
+        weights, folder, keys = lazy.train.init_checkpoint, lazy.train.output_dir, LAZY_KEYS
+    else:
+        cfg = read_config(args.config_file, args.opts, ("TEST",))
+        weights, folder, keys = cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, KEYS
     if args.resume:
-        checkpointer = EvalCheckpointer(nn.Module(), save_dir=cfg.OUTPUT_DIR)
+        checkpointer = EvalCheckpointer(nn.Module(), save_dir=folder)
         if not checkpointer.has_checkpoint():
-            raise UserError(f"--resume: there is no checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR}")
+            raise UserError(f"--resume: there is no checkpoint in {keys[1]} {folder}")
         weights = checkpointer.get_checkpoint_file()
     if not weights:
-        raise UserError("nothing to evaluate: add MODEL.WEIGHTS CHECKPOINT at the end, or --resume")
+        raise UserError(f"nothing to evaluate: add {keys[0]}{keys[2]}CHECKPOINT at the end, or --resume")
     if not args.output and args.ensemble:
         raise UserError("--output: name a folder for the results of the ensemble")
     if not args.output and "://" in weights:
@@ -160,21 +154,22 @@ def checkpoint_and_output(args) -> tuple[str, str]:
     return weights, args.output or str(path.parent / f"eval_{path.stem}")
 
 
-def check_choices(cfg: CfgNode, opinions: bool, ensemble: bool) -> None:
+def check_choices(recipe: Recipe, opinions: bool, ensemble: bool) -> None:
     """Raises a UserError for what this command cannot evaluate."""
     flag = "--opinions" if opinions else "--ensemble" if ensemble else ""
-    if opinions:
-        check_evaluators(cfg.DATASETS.TEST, "--opinions: DATASETS.TEST", ("coco",))
-    elif ensemble:
-        check_evaluators(cfg.DATASETS.TEST, "--ensemble: DATASETS.TEST", OF_INSTANCES)
-    if flag and cfg.TEST.AUG.ENABLED:
+    if flag:
+        kinds = ("coco",) if opinions else OF_INSTANCES
+        check_evaluators(recipe.datasets, f"{flag}: {recipe.datasets_key}", kinds)
+    if flag and recipe.augmented:
         raise UserError(f"TEST.AUG.ENABLED: not with {flag}; set it to False")
 
 
 def main(args) -> dict:
-    cfg = setup(args)
-    with reading_input(partial(explain_build, cfg=cfg)):
-        check_choices(cfg, args.opinions, bool(args.ensemble))
+    lazy = is_lazy(args.config_file)
+    cfg = (setup_lazy if lazy else setup)(args)
+    recipe = LazyRecipe(cfg) if lazy else YamlRecipe(cfg)
+    with reading_input(recipe.explain):
+        check_choices(recipe, args.opinions, bool(args.ensemble))
         if args.ensemble:
             others = [read_config(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights],
                                   ())
@@ -185,19 +180,19 @@ def main(args) -> dict:
                 check_weights(other.MODEL.WEIGHTS, "--ensemble", needed=True)
             model = load_ensemble([cfg, *others], args.reduce, args.opinions)
         else:
-            model = load(cfg, args.reduce, args.opinions)
-    scores = evaluate(cfg, model, args.opinions)
+            model = load(recipe, args.reduce, args.opinions)
+    scores = evaluate(recipe, model, args.opinions)
     if comm.is_main_process():
-        report = {"framework": DETECTRON2.name, "config": args.config_file, "weights": cfg.MODEL.WEIGHTS}
+        report = {"framework": DETECTRON2.name, "config": args.config_file, "weights": recipe.weights}
         if args.ensemble:
             report["ensemble"] = [list(pair) for pair in zip(args.configs, args.ensemble, strict=True)]
-        first = cfg.DATASETS.TEST[0]
+        first = recipe.datasets[0]
         report |= {"dataset": first, "results": scores[first], "datasets": scores}
         # Not reductions.json, whose scores belong to one training.
-        file = Path(cfg.OUTPUT_DIR, "ensemble.json" if args.ensemble else "reductions.json")
+        file = Path(recipe.output_dir, "ensemble.json" if args.ensemble else "reductions.json")
         text.write_json(report, file)
         print(table(scores))
-        print(f"scores and COCO result files: {cfg.OUTPUT_DIR}")
+        print(f"scores and COCO result files: {recipe.output_dir}")
     return scores
 
 
@@ -234,8 +229,12 @@ def parse_args(argv: list[str] | None = None):
     if args.configs and len(args.configs) != len(args.ensemble):
         parser.error(f"--ensemble-configs: {len(args.configs)} configs for {len(args.ensemble)} --ensemble checkpoints")
     args.configs = args.configs or [args.config_file] * len(args.ensemble)
+    register_own(args.datasets)
     weights, output = checkpoint_and_output(args)
-    args.opts = [*args.opts, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", output]
+    if is_lazy(args.config_file):
+        args.opts = [*args.opts, override(LAZY_KEYS[0], weights), override(LAZY_KEYS[1], output)]
+    else:
+        args.opts = [*args.opts, KEYS[0], weights, KEYS[1], output]
     args.eval_only, args.resume = True, False
     return args
 

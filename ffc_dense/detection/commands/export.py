@@ -1,34 +1,26 @@
 """The detectron2 side of ``export_model.py``."""
 
-from functools import partial
-
 import torch
 from detectron2.config import CfgNode
-from detectron2.data.transforms import ResizeShortestEdge
-from detectron2.engine import DefaultTrainer
+from omegaconf import DictConfig
 from torch import Tensor
 
-from ffc_dense.detection import EvalCheckpointer
-from ffc_dense.detection.inputs.config_errors import explain_build
-from ffc_dense.detection.inputs.read_config import read_config
-from ffc_dense.detection.inspection.detector import network_input
+from ffc_dense.detection.commands.recipes import recipe_of
+from ffc_dense.detection.inspection.detector import network_input, test_input
 from ffc_dense.detection.inspection.export import INPUTS, OUTPUTS, ExportableDetector, exporting
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.export.checking import Agreement, compare_detections
 from ffc_dense.export.recording import Exportable
-from ffc_dense.method.reductions import choose_reductions, reduced
+from ffc_dense.method.reductions import reduced
 from ffc_dense.pictures.reading import UnreadableError, read_bgr
 
 
 def load(config: str, checkpoint: str, overrides: list[str], reduction: str | None, files: list[str]) -> Exportable:
-    with reading_input():
-        cfg = read_config(config, [*overrides, "MODEL.WEIGHTS", checkpoint], ())
-        cfg.MODEL.DEVICE = "cpu"
-    with reading_input(partial(explain_build, cfg=cfg)):
-        model = DefaultTrainer.build_model(cfg).eval()
-        EvalCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        (name,) = choose_reductions(model, [reduction] if reduction else [])
+    recipe = recipe_of(config, checkpoint, overrides, ())
+    with reading_input(recipe.explain):
+        model, (name,) = recipe.load([reduction] if reduction else [])
+        model = model.cpu().eval()
         with reduced(model, name):
             module = ExportableDetector(model)  # a copy
 
@@ -42,7 +34,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
         module=module,
         reference=reference,
         example=images([(6 * multiple, 8 * multiple)])[0],
-        checks=[*inputs(), *(read(file, cfg) for file in files)],
+        checks=[*inputs(), *(read(file, recipe.cfg) for file in files)],
         inputs=INPUTS,
         outputs=OUTPUTS,
         dynamic={"image": {1: "height", 2: "width"}, **{name: {0: "detections"} for name in OUTPUTS}},
@@ -57,11 +49,10 @@ def images(sizes: list[tuple[int, int]]) -> list[Tensor]:
     return [torch.rand(3, *size, generator=generator) * 255 for size in sizes]
 
 
-def read(file: str, cfg: CfgNode) -> Tensor:
+def read(file: str, cfg: CfgNode | DictConfig) -> Tensor:
     """(3, H, W), resized as detectron2 tests."""
-    aug = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
     try:
-        return network_input(read_bgr(file), aug, cfg.INPUT.FORMAT)
+        return network_input(read_bgr(file), *test_input(cfg))
     except UnreadableError as error:
         raise UserError(f"--images: {file} cannot be read: {error}") from error
 

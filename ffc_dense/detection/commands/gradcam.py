@@ -7,7 +7,8 @@ from ...errors import UserError
 from ...errors.reporting import reading_input
 from .. import Detector
 from ..inputs.architectures import boxes_alone
-from ..inputs.config_errors import explain_build
+from ..inputs.config_errors import explain_build, explain_lazy
+from ..inputs.lazy import is_lazy, read_lazy_config
 from ..inputs.read_config import read_config
 from ..inspection.gradcam import BoxExplainer
 
@@ -20,9 +21,12 @@ def explainer(args: Namespace) -> tuple[BoxExplainer, list[str]]:
     """
     if args.pixel is not None:
         raise UserError("--pixel is for mmseg; a detector's boxes are explained")
-    cfg = read_config(args.config, args.opts, splits=())
-    boxes_alone(cfg)
-    with reading_input(partial(explain_build, cfg=cfg)):
+    if is_lazy(args.config):
+        cfg, explain = read_lazy_config(args.config, args.opts, ()), explain_lazy
+    else:
+        cfg, explain = read_config(args.config, args.opts, splits=()), explain_build
+        boxes_alone(cfg)
+    with reading_input(partial(explain, cfg=cfg)):
         detector = Detector(cfg, args.checkpoint, opinions=True, confidence_threshold=args.confidence_threshold)
         found = BoxExplainer(detector)
     return found, found.names[: found.head.kept]

@@ -12,11 +12,15 @@ import argparse
 import sys
 from functools import partial
 
+from ffc_dense.data.own import add_dataset_argument
 from ffc_dense.detection import Detector
-from ffc_dense.detection.inputs.config_errors import explain_build
+from ffc_dense.detection.inputs.config_errors import explain_build, explain_lazy
+from ffc_dense.detection.inputs.datasets import register_own
+from ffc_dense.detection.inputs.lazy import is_lazy, override, read_lazy_config
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inspection.drawing import draw
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
+from ffc_dense.method.reductions import choose_reductions, ffc_layers
 from ffc_dense.pictures.files import collect
 from ffc_dense.pictures.run import run
 from ffc_dense.pictures.scale import add_scale_argument
@@ -24,17 +28,28 @@ from ffc_dense.pictures.scale import add_scale_argument
 
 def main(args) -> int:
     jobs = collect(args.input, args.output)
-    chosen = {"MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE": args.reduce, "MODEL.DEVICE": args.device}
-    pairs = [word for key, value in chosen.items() if value for word in (key, value)]
-    cfg = read_config(args.config_file, [*args.opts, *pairs], splits=())
-    with reading_input(partial(explain_build, cfg=cfg)):
+    register_own(args.datasets)
+    if is_lazy(args.config_file):
+        device = [override("train.device", args.device)] if args.device else []
+        cfg = read_lazy_config(args.config_file, [*args.opts, *device], ())
+    else:
+        chosen = {"MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE": args.reduce, "MODEL.DEVICE": args.device}
+        pairs = [word for key, value in chosen.items() if value for word in (key, value)]
+        cfg = read_config(args.config_file, [*args.opts, *pairs], splits=())
+    with reading_input(partial(explain_lazy if is_lazy(cfg) else explain_build, cfg=cfg)):
         detector = Detector(cfg, args.weights, opinions=args.opinions, confidence_threshold=args.confidence_threshold)
+        if is_lazy(cfg) and args.reduce:
+            (name,) = choose_reductions(detector.model, [args.reduce])
+            for layer in ffc_layers(detector.model):
+                layer.test_reduce = name
     return run(jobs, lambda image: draw(image, detector(image), detector.metadata, args.scale))
 
 
 def parse_args(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, metavar="CONFIG", help="the .yaml file of the training")
+    parser.add_argument(
+        "--config-file", required=True, metavar="CONFIG", help="the .yaml or LazyConfig .py file of the training"
+    )
     parser.add_argument("--weights", default="", metavar="CHECKPOINT", help="by default MODEL.WEIGHTS of the config")
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, videos, folders of them")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the pictures")
@@ -44,7 +59,14 @@ def parse_args(argv: list[str] | None = None):
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
     parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
     add_scale_argument(parser)
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys; last")
+    add_dataset_argument(parser)
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config keys (LazyConfig: KEY=VALUE); last",
+    )
     add_debug_argument(parser)
     return parser.parse_args(argv)
 

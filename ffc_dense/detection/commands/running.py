@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.engine import default_argument_parser
 
+from ...data.own import add_dataset_argument
 from ...errors.reporting import add_debug_argument, reporting
 from ...safe_files import add_weights_only_argument
 from ..training.preemption import launch
@@ -15,8 +16,9 @@ Main = Callable[[Namespace], Any]
 
 
 def argument_parser(epilog: str | None = None) -> ArgumentParser:
-    """detectron2's, with ``--weights-only`` and ``--debug``."""
+    """detectron2's, with ``--dataset``, ``--weights-only`` and ``--debug``."""
     parser = default_argument_parser(epilog)
+    add_dataset_argument(parser)
     add_weights_only_argument(parser)
     add_debug_argument(parser)
     return parser

@@ -38,14 +38,17 @@ from ffc_dense.detection.inputs.architectures import num_classes
 from ffc_dense.detection.inputs.config_checks import SPLITS
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
-from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
+from ffc_dense.detection.inputs.datasets import register_own
+from ffc_dense.detection.inputs.output_folder import refused_resumption_restored, set_up, with_output_folder
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
+from ffc_dense.detection.training.atomic_checkpoint import CannotResume
 from ffc_dense.detection.training.scalars import OutputScalarsHook
 from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
-from ffc_dense.runs.train_config import write_train_config
+from ffc_dense.reliability.run_folder import claim_run_folder
+from ffc_dense.runs.train_config import changed_settings, write_train_config
 from ffc_dense.safe_files import require_safetensors
 from ffc_dense.text import write_json
 
@@ -88,6 +91,7 @@ def check_evaluation(cfg: CfgNode) -> None:
 
 
 def setup(args) -> CfgNode:
+    register_own(getattr(args, "datasets", []))
     cfg = read_config(args.config_file, args.opts, ("TEST",) if args.eval_only else SPLITS)
     wanted = cfg.MODEL.DEVICE
     with reading_input(partial(explain_build, cfg=cfg)):
@@ -108,6 +112,8 @@ def setup(args) -> CfgNode:
             mode = getattr(args, "dataset_check", "error")
             check_datasets(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, classes, key, mode)
         cfg.freeze()
+        if not args.eval_only and comm.is_main_process():
+            claim_run_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR", resumes=args.resume, checkpoints="model_*.pth")
         args.log_folder = set_up(cfg, args)
     if cfg.MODEL.DEVICE != wanted:
         logging.getLogger("detectron2").warning("MODEL.DEVICE: no CUDA on this machine, running on the CPU")
@@ -141,9 +147,13 @@ def main(args):
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, args.resume, args.log_folder)
-    with reading_input(partial(explain_build, cfg=cfg)):
+    with refused_resumption_restored(args), reading_input(partial(explain_build, cfg=cfg)):
         trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
+        try:
+            trainer.resume_or_load(resume=args.resume)
+        except CannotResume as error:
+            changed = changed_settings(Path(cfg.OUTPUT_DIR), trainer.cfg.dump())
+            raise CannotResume(error.checkpoint, error.cause, changed) from error
     if comm.is_main_process():
         resumed = args.resume and trainer.checkpointer.has_checkpoint()
         write_train_config(Path(cfg.OUTPUT_DIR), trainer.cfg.dump(), comm.get_world_size(), resumed)

@@ -12,21 +12,23 @@ since ``_target_`` calls what it names, but does not look like one: such a file 
 import logging
 import os
 from argparse import Namespace
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import default_writers, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.commands.running import argument_parser, run
-from ffc_dense.detection.inputs.config_checks import check_lazy_config, lazy_datasets
-from ffc_dense.detection.inputs.config_errors import check_overrides, explain_lazy, explain_lazy_file, explain_overrides
+from ffc_dense.detection.inputs.config_checks import SPLITS, lazy_datasets, lazy_num_classes
+from ffc_dense.detection.inputs.config_errors import explain_lazy
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
-from ffc_dense.detection.inputs.output_folder import set_up, with_output_folder
+from ffc_dense.detection.inputs.datasets import register_own
+from ffc_dense.detection.inputs.lazy import build, build_model, read_lazy_config
+from ffc_dense.detection.inputs.output_folder import refused_resumption_restored, set_up, with_output_folder
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
 from ffc_dense.detection.installing import create_ddp_model
 from ffc_dense.detection.training.atomic_checkpoint import AtomicCheckpointer, KeepNewest
@@ -34,41 +36,19 @@ from ffc_dense.detection.training.data_stream import ContinueDataStream
 from ffc_dense.detection.training.finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
 from ffc_dense.detection.training.preemption import StopOnSigterm
 from ffc_dense.detection.training.scalars import OutputScalarsHook
-from ffc_dense.detection.training.trainer import errors_without_traceback
+from ffc_dense.detection.training.trainer import errors_without_traceback, training_class_names
 from ffc_dense.errors.reporting import reading_input
+from ffc_dense.method.reductions import STOCK, ffc_layers
 from ffc_dense.reliability.random_state import kept_random_state
-from ffc_dense.safe_files import UnsafeFileError
+from ffc_dense.reliability.run_folder import claim_run_folder
 from ffc_dense.text import write_json
 
 
-def check_is_program(args) -> None:
-    """Refuse what would run code without being seen to.
-
-    Raises:
-        UnsafeFileError: the config is not a .py file, or ``--weights-only`` was given.
-    """
-    if getattr(args, "weights_only", False):
-        raise UnsafeFileError("--weights-only: every LazyConfig is a program; use train_net.py and the .yaml twin")
-    if not args.config_file.endswith(".py"):
-        raise UnsafeFileError(
-            f"--config-file {args.config_file}: expected a LazyConfig, a .py file. A .yaml file of detectron2's keys "
-            "goes to train_net.py; a LazyConfig dumped as .yaml is a program in disguise: give the .py file"
-        )
-
-
-def read_config(args) -> DictConfig:
-    with reading_input(partial(explain_lazy_file, path=args.config_file)):
-        check_is_program(args)
-        cfg = LazyConfig.load(args.config_file)
-    with reading_input(partial(explain_overrides, overrides=args.opts)):
-        check_overrides(cfg, args.opts)
-        return LazyConfig.apply_overrides(cfg, args.opts)
-
-
 def setup(args) -> DictConfig:
-    cfg = read_config(args)
+    register_own(getattr(args, "datasets", []))
+    splits = ("TEST",) if args.eval_only else SPLITS
+    cfg = read_lazy_config(args.config_file, args.opts, splits, weights_only=getattr(args, "weights_only", False))
     with reading_input(partial(explain_lazy, cfg=cfg)):
-        check_lazy_config(cfg)
         train = cfg.train
         wanted = train.device
         train.device = choose_device(wanted, "train.device", args.num_gpus * args.num_machines)
@@ -82,25 +62,13 @@ def setup(args) -> DictConfig:
         )
         if not args.eval_only:
             mode = getattr(args, "dataset_check", "error")
-            classes = OmegaConf.select(cfg, "model.roi_heads.num_classes")
-            check_datasets(*lazy_datasets(cfg), classes, "model.roi_heads.num_classes", mode)
+            check_datasets(*lazy_datasets(cfg), *lazy_num_classes(cfg), mode)
+            if comm.is_main_process():
+                claim_run_folder(train.output_dir, "train.output_dir", resumes=args.resume, checkpoints="model_*.pth")
         args.log_folder = set_up(cfg, args)
     if train.device != wanted:
         logging.getLogger("detectron2").warning("train.device: no CUDA on this machine, running on the CPU")
     return cfg
-
-
-def build(cfg: DictConfig, key: str):
-    """What the node ``key`` of the config stands for."""
-    with reading_input(partial(explain_lazy, cfg=cfg)):
-        return instantiate(OmegaConf.select(cfg, key))
-
-
-def build_model(cfg: DictConfig) -> nn.Module:
-    with reading_input(lambda error: f"train.device {cfg.train.device!r}: {error}; name cuda or cpu"):
-        model = build(cfg, "model").to(cfg.train.device)
-    logging.getLogger("detectron2").info("Model:\n%s", model)
-    return model
 
 
 def test(cfg: DictConfig, model: nn.Module) -> dict:
@@ -120,11 +88,20 @@ def evaluate(cfg: DictConfig, resume: bool, folder: str = "") -> dict:
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     results = test(with_output_folder(cfg, folder or cfg.train.output_dir), model)
     if comm.is_main_process():
-        write_json(results, os.path.join(cfg.train.output_dir, "results.json"))
+        last = resume and checkpointer.has_checkpoint()
+        reductions = {layer.test_reduce for layer in ffc_layers(model)} or {STOCK}
+        names = lazy_datasets(cfg)[1]
+        evaluated = {
+            "weights": checkpointer.get_checkpoint_file() if last else cfg.train.init_checkpoint,
+            "reduction": "+".join(sorted(reductions)),
+            "dataset": names[0] if len(names) == 1 else None,
+        }
+        write_json({**results, "evaluated": evaluated}, os.path.join(cfg.train.output_dir, "results.json"))
     return results
 
 
-def train(cfg: DictConfig, resume: bool) -> None:
+def train(cfg: DictConfig, resume: bool, refused: AbstractContextManager = nullcontext()) -> None:  # noqa: B008
+    """``refused``: entered while the checkpoint is read, see :func:`refused_resumption_restored`."""
     model = build_model(cfg)
     cfg.optimizer.params.model = model
     optimizer = build(cfg, "optimizer")
@@ -133,6 +110,7 @@ def train(cfg: DictConfig, resume: bool) -> None:
     kind = FiniteLossAMPTrainer if cfg.train.amp.enabled else FiniteLossTrainer
     trainer = kind(model, loader, optimizer, **cfg.train.get("non_finite_loss", {}))
     checkpointer = AtomicCheckpointer(model, cfg.train.output_dir, optimizer=optimizer, trainer=trainer)
+    checkpointer.class_names = training_class_names(lazy_datasets(cfg)[0], lazy_num_classes(cfg)[0])
     first = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=build(cfg, "lr_multiplier"))]
     scalars = OutputScalarsHook(model, cfg.train.get("ffc_scalars_period", 100))
     last = [ContinueDataStream(), StopOnSigterm(checkpointer), scalars]
@@ -144,7 +122,7 @@ def train(cfg: DictConfig, resume: bool) -> None:
         trainer.register_hooks([*first, saving, evaluation, writing, *last])
     else:
         trainer.register_hooks([*first, evaluation, *last])
-    with reading_input():
+    with refused, reading_input():
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     resumed = resume and checkpointer.has_checkpoint()
     with errors_without_traceback():
@@ -153,7 +131,9 @@ def train(cfg: DictConfig, resume: bool) -> None:
 
 def main(args):
     cfg = setup(args)
-    return evaluate(cfg, args.resume, args.log_folder) if args.eval_only else train(cfg, args.resume)
+    if args.eval_only:
+        return evaluate(cfg, args.resume, args.log_folder)
+    return train(cfg, args.resume, refused_resumption_restored(args))
 
 
 def parse_args(argv: list[str] | None = None) -> Namespace:

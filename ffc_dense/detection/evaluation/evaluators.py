@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
+from unittest.mock import patch
 
 import numpy as np
 from detectron2 import evaluation
@@ -14,7 +15,6 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image
 
 from ...errors import UserError
-from ...method.replacing import replaced_method
 from .coco import OpinionCOCOEvaluator
 
 # The evaluators that detectron2 makes for each type; all of them score the same pass over the data.
@@ -131,10 +131,12 @@ class CityscapesInstances(evaluation.CityscapesInstanceEvaluator):
     def evaluate(self) -> dict | None:
         from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as official
 
-        def write(wrap, content, name):
-            return None if name == "matches.json" else wrap(content, name)
+        write = official.writeDict2JSON
 
-        with replaced_method(official, "writeDict2JSON", write):
+        def write_scores(content, name):
+            return None if name == "matches.json" else write(content, name)
+
+        with patch.object(official, "writeDict2JSON", write_scores):
             return super().evaluate()
 
 

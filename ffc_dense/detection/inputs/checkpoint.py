@@ -6,6 +6,15 @@ from torch import nn
 from ...reliability.fitting import refuse_misfit
 from .safe_loading import SafeLoading
 
+CLASS_NAMES = "class_names"  # key of a checkpoint, beside "model"
+
+
+def saved_class_names(content: dict[str, Any], number: int) -> list[str] | None:
+    """The names of the classes that a checkpoint tells, if it tells as many as the model has."""
+    names = content.get(CLASS_NAMES)
+    fits = isinstance(names, list) and len(names) == number and all(isinstance(name, str) for name in names)
+    return names if fits else None
+
 
 class SafeCheckpointer(SafeLoading, DetectionCheckpointer):
     """Identical to :class:`DetectionCheckpointer`, except that loading runs no code of the file."""

@@ -24,8 +24,9 @@ from ...errors.wording import closest, one_of
 from ...method import options
 from ..model.config import FFC, key_of
 from ..model.roi_heads import Res5Stride1ROIHeads
-from .architectures import builds, has_roi_heads, takes_proposals
+from .architectures import NO_INSTANCES, builds, has_roi_heads, num_classes, takes_proposals
 from .config_errors import check_nodes, default_cfg
+from .datasets import check_own_classes
 
 HEADS = "MODEL.ROI_HEADS.NAME"
 
@@ -46,6 +47,8 @@ def check_config(cfg: CfgNode, splits: Sequence[str] = SPLITS) -> None:
     check_model(cfg)
     for split in splits:
         check_registered_datasets(f"DATASETS.{split}", cfg.DATASETS[split])
+        if cfg.MODEL.META_ARCHITECTURE not in NO_INSTANCES:
+            check_own_classes(cfg.DATASETS[split], *num_classes(cfg))
         files = cfg.DATASETS[f"PROPOSAL_FILES_{split}"] if cfg.MODEL.LOAD_PROPOSALS else ()
         if takes_proposals(cfg) and len(files) != len(cfg.DATASETS[split]):
             raise UserError(
@@ -101,8 +104,8 @@ def check_registered_datasets(key: str, names) -> None:
     for name in names:
         if name not in known:
             raise UserError(
-                f"{key}: no dataset is registered as {name!r}{closest(name, known)}; one of your own is registered "
-                "with detectron2.data.datasets.register_coco_instances before the config is read"
+                f"{key}: no dataset is registered as {name!r}{closest(name, known)}; one of your own in COCO's "
+                f"format is registered by --dataset {name} ANNOTATIONS.json IMAGES (docs/DATASETS.md)"
             )
 
 
@@ -145,21 +148,37 @@ def _changed(cfg: CfgNode) -> list[str]:
 # LazyConfig
 
 
-def check_lazy_config(cfg: DictConfig) -> None:
+def check_lazy_config(cfg: DictConfig, splits: Sequence[str] = SPLITS) -> None:
     """Refuse a LazyConfig without the parts that the runner reads, with classes or arguments that are not there, and
     with datasets that detectron2 has not registered.
+
+    Args:
+        splits: those that the command uses; only training needs ``TRAIN`` and an optimizer.
 
     Raises:
         UserError: the message names the key.
     """
-    for key in ("train", "model", "optimizer", "lr_multiplier", "dataloader.train", "dataloader.test"):
+    training = ("optimizer", "lr_multiplier", "dataloader.train") if "TRAIN" in splits else ()
+    testing = ("dataloader.test",) if "TEST" in splits else ()
+    for key in ("train", "model", *training, *testing):
         if OmegaConf.select(cfg, key) is None:
             raise UserError(
                 f"{key}: the config has no such key; import it from another config, such as detectron2's configs/common"
             )
     check_nodes(cfg)
-    for loader, names in zip(("train", "test"), lazy_datasets(cfg), strict=True):
-        check_registered_datasets(f"dataloader.{loader}.dataset.names", names)
+    classes, classes_key = lazy_num_classes(cfg)
+    for split, names in zip(SPLITS, lazy_datasets(cfg), strict=True):
+        if split in splits:
+            check_registered_datasets(f"dataloader.{split.lower()}.dataset.names", names)
+            if classes is not None:
+                check_own_classes(names, classes, classes_key)
+
+
+def lazy_num_classes(cfg: DictConfig) -> tuple[int | None, str]:
+    """The number of the model's classes, None if the config does not say it, and the key that does."""
+    keys = ("model.roi_heads.num_classes", "model.num_classes")
+    found = ((OmegaConf.select(cfg, key), key) for key in keys)
+    return next((pair for pair in found if pair[0] is not None), (None, keys[0]))
 
 
 def lazy_datasets(cfg: DictConfig) -> tuple[list[str], list[str]]:

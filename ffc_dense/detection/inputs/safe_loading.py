@@ -1,12 +1,12 @@
 """Load detectron2's checkpoints without running code that is in them."""
 
+import os
 from typing import Any
 from urllib.parse import parse_qs
 
-from detectron2.utils.file_io import PathManager
-
-from ...safe_files import check_digest, read_safetensors, split_sha256, without_query
+from ...safe_files import check_digest, read_safetensors, split_sha256
 from ...safe_files.weights import detectron2_content
+from .remote import local_file
 
 
 class SafeLoading:
@@ -16,6 +16,7 @@ class SafeLoading:
     - other files: ``torch.load(weights_only=True)``. Optimizer, scheduler and trainer state are tensors and plain
       values, so resuming needs no more. fvcore leaves the choice to the installed torch, or turns it off.
     - ``.safetensors``: weights. ``tools/convert_checkpoint.py`` makes them of the files above.
+    - files behind a path handler that was registered with detectron2's PathManager, or with the checkpointer's own.
     - ``PATH?sha256=HEX``, and ``PATH.sha256`` beside the file: compared before anything is read.
 
     Nothing is ever read in another way after one of these fails.
@@ -28,13 +29,24 @@ class SafeLoading:
     """
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
-        if path:
-            path, expected = split_sha256(path)
-            check_digest(PathManager.get_local_path(without_query(path)), expected, self.logger.warning)
-        try:
+        if not path:
             return super().load(path, *args, **kwargs)
-        finally:
-            self._parsed_url_during_load = None  # an error of a file must not fail the next load as well
+        path, expected = split_sha256(path)
+        plain, _, query = path.partition("?")
+        with local_file(plain, self.path_manager) as local:
+            check_digest(local, expected, self.logger.warning)
+            if not os.path.isfile(plain) and not self._finds(plain):  # the handler opens files, and has none here
+                path = f"{local}?{query}" if query else local
+            try:
+                return super().load(path, *args, **kwargs)
+            finally:
+                self._parsed_url_during_load = None  # an error of a file must not fail the next load as well
+
+    def _finds(self, path: str) -> bool:
+        try:
+            return os.path.isfile(self.path_manager.get_local_path(path))
+        except NotImplementedError:
+            return False
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         loaded = _read(filename)

@@ -4,18 +4,20 @@ import os
 from http.client import HTTPException
 
 import torch
-from detectron2.utils.file_io import Detectron2Handler, PathManager
+from detectron2.utils.file_io import Detectron2Handler
 
 from ...safe_files import check_digest, split_sha256, without_query
 from ...safe_files.digest import DigestError
+from .remote import local_file
 
 
 def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = False, needed: bool = False) -> None:
     """Make sure that the weights to start from are there. Those with a URL are downloaded into detectron2's cache.
 
     Args:
-        path: what ``key`` says: a file, an http(s), ``detectron2://`` or ``catalog://`` address, or "" for random
-            weights. detectron2's ``?matching_heuristics=True`` may follow, and ``?sha256=HEX``.
+        path: what ``key`` says: a file, an http(s), ``detectron2://`` or ``catalog://`` address, that of a handler of
+            the user's own in detectron2's PathManager, or "" for random weights. detectron2's
+            ``?matching_heuristics=True`` may follow, and ``?sha256=HEX``.
         key: the config key, for the message: ``MODEL.WEIGHTS`` or ``train.init_checkpoint``.
         output_dir, resume: with ``resume`` and a checkpoint of this run in ``output_dir``, ``path`` is never read.
         needed: refuse "", for evaluation.
@@ -43,7 +45,8 @@ def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = F
         check_digest(path, digest)
         return
     try:
-        check_digest(PathManager.get_local_path(path), digest)
+        with local_file(path) as local:
+            check_digest(local, digest)
     except DigestError:
         raise
     except (OSError, HTTPException, KeyError, RuntimeError, ValueError) as error:

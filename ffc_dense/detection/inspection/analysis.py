@@ -3,11 +3,12 @@
 Shape shorthand: R proposals of an image, M outputs, K foreground classes (label K is the background).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from unittest.mock import patch
 
 import torch
-from detectron2.data import DatasetMapper
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Boxes, BoxMode, pairwise_ioa, pairwise_iou
 from torch import Tensor
@@ -16,7 +17,6 @@ from ...inspection.activity import active_units
 from ...inspection.analysis import Analysis
 from ...inspection.decisions import NONE
 from ...method.reductions import reduced
-from ...method.replacing import replaced_method
 from ...method.voting import elect, vote
 from ..evaluation.reductions import AllReductions
 
@@ -24,17 +24,20 @@ MATCHING_IOU = 0.5
 SHOWN_BOXES = 40  # at most, for each image of the gallery
 
 
-class AnnotatedMapper(DatasetMapper):
-    """Identical to :class:`DatasetMapper` at test time, except that ``annotations`` stay, as the dataset has them."""
+class Annotated:
+    """A mapper of test images, except that ``annotations`` stay, as the dataset has them."""
+
+    def __init__(self, mapper: Callable[[dict], dict]):
+        self.mapper = mapper
 
     def __call__(self, dataset_dict: dict) -> dict:
-        return {**super().__call__(dataset_dict), "annotations": dataset_dict.get("annotations")}
+        return {**self.mapper(dataset_dict), "annotations": dataset_dict.get("annotations")}
 
 
 class AnalyzedDetector(AllReductions):
     """Identical to :class:`AllReductions` under every output, mean and vote, except that ``analysis`` is kept.
 
-    The inputs come from :class:`AnnotatedMapper`. Of a cascade, the last stage's classifier and its proposals are
+    The inputs come from :class:`Annotated`. Of a cascade, the last stage's classifier and its proposals are
     analysed; the detections are those of the whole cascade.
 
     Args:
@@ -182,5 +185,5 @@ def _first_call(predictor: torch.nn.Module) -> Iterator[dict]:
         return predict_boxes(predictions, proposals)
 
     handle = predictor.register_forward_pre_hook(note_features)
-    with handle, replaced_method(predictor, "predict_boxes", note_proposals):
+    with handle, patch.object(predictor, "predict_boxes", partial(note_proposals, predictor.predict_boxes)):
         yield seen

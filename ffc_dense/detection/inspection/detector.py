@@ -1,24 +1,25 @@
 """A trained detector in two lines."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import Metadata
 from detectron2.data import transforms as T
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
-from detectron2.utils.file_io import PathManager
+from omegaconf import DictConfig
 from torch import Tensor
 
 from ...errors import UserError
 from ...pictures.reading import UnreadableError, read_bgr
+from ..inputs import lazy
 from ..inputs.architectures import check_single_images, num_classes
-from ..inputs.checkpoint import EvalCheckpointer
+from ..inputs.checkpoint import EvalCheckpointer, saved_class_names
 from ..inputs.config_checks import check_model
+from ..inputs.datasets import dataset_class_names
 from ..inputs.read_config import merge_options, read_config
 from ..inputs.startup import check_weights, choose_device
 from ..model.opinions import has_opinions, request_opinions
@@ -38,16 +39,16 @@ class Detector(DefaultPredictor):
     them, and runs on the CPU where there is no CUDA.
 
     Args:
-        config: a .yaml file, or a config with FFC's keys.
-        weights: a checkpoint; by default the one in ``MODEL.WEIGHTS``.
+        config: a .yaml file, or a config with FFC's keys; or a LazyConfig or its .py file, which runs.
+        weights: a checkpoint; by default the one in ``MODEL.WEIGHTS`` or ``train.init_checkpoint``.
         opinions: add to the detections what each output said, see :meth:`FFCFastRCNNOutputLayers.inference`; of a
             stock model the class distribution. None: where the model has opinions.
         confidence_threshold: detections below it are left out; by default ``MODEL.ROI_HEADS.SCORE_THRESH_TEST``, or
             the key of that name in ``MODEL.RETINANET``.
-        options: further keys and values of the config, ``["MODEL.DEVICE", "cpu"]``.
+        options: further keys and values of the config, ``["MODEL.DEVICE", "cpu"]``; of a LazyConfig ``["KEY=VALUE"]``.
 
     Attributes:
-        metadata: with ``thing_classes``, the names of the classes.
+        metadata: with ``thing_classes``, the names of the classes, as the checkpoint or the dataset has them.
 
     Raises:
         UserError: there is no such config, a key or value of it or of ``options`` is wrong, or the model finds no
@@ -59,7 +60,7 @@ class Detector(DefaultPredictor):
 
     def __init__(
         self,
-        config: str | Path | CfgNode,
+        config: str | Path | CfgNode | DictConfig,
         weights: str | Path = "",
         *,
         opinions: bool | None = None,
@@ -67,6 +68,15 @@ class Detector(DefaultPredictor):
         options: list = (),
     ):
         # DefaultPredictor's own constructor would load the checkpoint in detectron2's way.
+        given = (config, str(weights), opinions, confidence_threshold, options)
+        if lazy.is_lazy(config):
+            names = self._from_lazy(*given)
+        else:
+            names = self._from_yaml(*given)
+        self.metadata = Metadata(thing_classes=names)
+
+    def _from_yaml(self, config, weights: str, opinions, confidence_threshold, options) -> list[str]:
+        """Build the model; the names of its classes."""
         if isinstance(config, CfgNode):
             cfg = config.clone()
             cfg.defrost()
@@ -75,7 +85,7 @@ class Detector(DefaultPredictor):
         else:
             cfg = read_config(str(config), options, splits=())
         if weights:
-            cfg.MODEL.WEIGHTS = str(weights)
+            cfg.MODEL.WEIGHTS = weights
         if confidence_threshold is not None:
             part = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
             cfg.MODEL[part].SCORE_THRESH_TEST = confidence_threshold
@@ -85,11 +95,30 @@ class Detector(DefaultPredictor):
         cfg.MODEL.DEVICE = choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE", 1)
         check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", needed=True)
         self.cfg = cfg
-        self.metadata = Metadata(thing_classes=class_names(cfg))
         self.model = build_model(cfg).eval()
-        EvalCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        self.aug = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
-        self.input_format = cfg.INPUT.FORMAT
+        loaded = EvalCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        self.aug, self.input_format = test_input(cfg)
+        return saved_class_names(loaded, num_classes(cfg)[0]) or class_names(cfg)
+
+    def _from_lazy(self, config, weights: str, opinions, confidence_threshold, options) -> list[str]:
+        cfg = config if isinstance(config, DictConfig) else lazy.read_lazy_config(str(config), options, ())
+        cfg = lazy.on_device(cfg)
+        if weights:
+            cfg.train.init_checkpoint = weights
+        if opinions is None or opinions:
+            lazy.request_opinions(cfg, needed=bool(opinions))
+        check_weights(cfg.train.init_checkpoint, lazy.WEIGHTS, needed=True)
+        self.cfg = cfg
+        self.aug, self.input_format = test_input(cfg)
+        self.model = lazy.build_model(cfg).eval()
+        if getattr(self.model, "proposal_generator", self.model) is None:
+            raise UserError("model.proposal_generator: an image alone has no proposals; use a config with an RPN")
+        for module in [self.model, *self.model.modules()] if confidence_threshold is not None else []:
+            if hasattr(module, "test_score_thresh"):
+                module.test_score_thresh = confidence_threshold
+        loaded = EvalCheckpointer(self.model, weights_key=lazy.WEIGHTS).load(cfg.train.init_checkpoint)
+        number = lazy.number_of_classes(cfg)
+        return saved_class_names(loaded, number) or lazy.class_names(cfg, number)
 
     def __call__(self, image: str | Path | np.ndarray) -> Instances:
         """The detections in an image: a file, or (H, W, 3) uint8 in BGR order.
@@ -97,15 +126,39 @@ class Detector(DefaultPredictor):
         Raises:
             UnreadableError: (a ValueError) the file cannot be decoded, or the image is too narrow to be resized.
             ValueError: an array of another shape or dtype.
+            TypeError: neither a file name nor an array.
         """
-        if not isinstance(image, np.ndarray):
-            image = read_bgr(str(image))
+        image = as_array(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"expected a (H, W, 3) uint8 image in BGR order, got {image.dtype} {image.shape}")
         height, width = image.shape[:2]
         inputs = {"image": network_input(image, self.aug, self.input_format), "height": height, "width": width}
         with torch.no_grad():
             return self.model([inputs])[0]["instances"].to("cpu")
+
+
+def as_array(image: str | Path | np.ndarray) -> np.ndarray:
+    """An array as it is, a file's pixels in BGR order.
+
+    Raises:
+        UnreadableError: the file cannot be decoded.
+        TypeError: it is neither; the message says how to make an array of it.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, str | Path):
+        return read_bgr(str(image))
+    raise TypeError(
+        f"expected a file name or a (H, W, 3) uint8 array in BGR order, got {type(image).__module__}."
+        f"{type(image).__name__}; of a PIL image np.asarray(image.convert('RGB'))[:, :, ::-1] makes one"
+    )
+
+
+def test_input(cfg: CfgNode | DictConfig) -> tuple[T.ResizeShortestEdge, str]:
+    """How an image is resized for the model, and its order of channels."""
+    if isinstance(cfg, DictConfig):
+        return lazy.test_input(cfg)
+    return T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST), cfg.INPUT.FORMAT
 
 
 def network_input(image: np.ndarray, aug: T.ResizeShortestEdge, input_format: str) -> Tensor:
@@ -141,17 +194,12 @@ def class_names(cfg: CfgNode) -> list[str]:
     """
     number, key = num_classes(cfg)
     for dataset in cfg.DATASETS.TEST[:1]:
-        metadata = MetadataCatalog.get(dataset)
-        names = metadata.get("thing_classes")
-        if names is None and PathManager.isfile(metadata.get("json_file", "")):
-            with PathManager.open(metadata.json_file) as file:
-                categories = json.load(file)["categories"]
-            names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+        names = dataset_class_names(dataset)
         if names is not None and len(names) != number:
             raise ValueError(
                 f"{key} is {number}, the dataset {dataset} of DATASETS.TEST has {len(names)} "
                 "classes: name the dataset that the model was trained on"
             )
         if names is not None:
-            return list(names)
+            return names
     return [str(label) for label in range(number)]

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from ...inspection.gradcam.figure import Picture
 from ...inspection.gradcam.maps import Head, choose_outputs, explain
-from ...pictures.reading import read_bgr
 from ..model.roi_heads import FFCCascadeROIHeads
-from .detector import Detector, network_input
+from .detector import Detector, as_array, network_input
 
 MARGIN = 0.3  # of the box's longer side, around it in the panels of maps
 
@@ -80,8 +79,7 @@ class BoxExplainer:
             UnreadableError: the file cannot be decoded, or the image is too narrow to be resized.
             ChoiceError: (a ValueError) an output is not there.
         """
-        if not isinstance(image, np.ndarray):
-            image = read_bgr(str(image))
+        image = as_array(image)
         outputs = choose_outputs(self.head, outputs)
         features, detections, rows = self._detect(image)
         return [

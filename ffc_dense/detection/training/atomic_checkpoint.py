@@ -11,6 +11,7 @@ from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils import comm
 
 from ...errors import UserError
+from ...errors.wording import first_lines, is_ours
 from ...reliability.resuming import POINTER, NothingToResume, choose_checkpoint
 from ...reliability.saving import (
     is_whole,
@@ -20,9 +21,27 @@ from ...reliability.saving import (
     write_text_atomically,
 )
 from ...safe_files import UnsafeFileError, read_torch
+from ..inputs.checkpoint import CLASS_NAMES
 from ..inputs.safe_loading import SafeLoading
 
 NUMBERED = re.compile(r"_(\d{7,})\.pth")  # of model_0004999.pth, after the prefix
+
+
+class CannotResume(UserError):
+    """The checkpoint to resume from is that of another model or optimizer.
+
+    Args:
+        checkpoint: its file.
+        cause: in what it differs.
+        settings: the config keys that differ, in words; '' if they are not known.
+    """
+
+    def __init__(self, checkpoint: str, cause: str, settings: str = ""):
+        self.checkpoint, self.cause = checkpoint, cause
+        super().__init__(
+            f"--resume: {checkpoint} is of a training with other settings{settings and f': {settings}'} ({cause}). Set "
+            "them back, or train in another output folder"
+        )
 
 
 class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
@@ -33,10 +52,12 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
     * ``resume`` goes on from the whole checkpoint of the most iterations if the one that ``last_checkpoint`` names is
       not whole, or if that file is missing, with a warning that names both (:func:`.choose_checkpoint`), and removes
       what a killed run left half written;
-    * loading runs no code of the file.
+    * loading runs no code of the file;
+    * ``class_names``, if set, are saved too, so that a prediction shows names.
 
     Raises:
         UserError: ``save_dir`` is an address, not a folder: only a file system can replace a file at once.
+        CannotResume: the model or the optimizer is not the one that was saved.
         NothingToResume: there are checkpoints to resume from, and none is whole.
         NotSaved, NonFiniteState: see :mod:`ffc_dense.reliability.saving`. The training stops; the previous
             checkpoint is untouched.
@@ -46,17 +67,48 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
         if "://" in save_dir:
             raise UserError(f"the output folder {save_dir} is an address; name a folder of a file system")
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.class_names: list[str] | None = None
+        self._resuming: str | None = None
 
     def save(self, name: str, **kwargs: Any) -> None:
         if not self.save_dir or not self.save_to_disk:
             return
         state = {"model": self.model.state_dict()}
         state.update({key: part.state_dict() for key, part in self.checkpointables.items()}, **kwargs)
+        if self.class_names:
+            state[CLASS_NAMES] = self.class_names
         path, previous = os.path.join(self.save_dir, f"{name}.pth"), self.get_checkpoint_file() or None
         refuse_non_finite(state, path, previous=previous)
         self.logger.info("Saving checkpoint to %s", path)
         save_atomically(state, path, previous=previous)
         self.tag_last_checkpoint(f"{name}.pth")
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """As the stock method; a checkpoint to resume from must be this model's and this optimizer's.
+
+        Raises:
+            CannotResume: it is not.
+        """
+        if path != self._resuming:
+            return super().load(path, checkpointables)
+        try:
+            return super().load(path, checkpointables)
+        except (ValueError, KeyError) as error:  # of the optimizer's or scheduler's load_state_dict
+            if is_ours(error):
+                raise
+            raise CannotResume(path, first_lines(error)) from error
+        finally:
+            self._resuming = None
+
+    def _load_model(self, checkpoint: Any):
+        incompatible = super()._load_model(checkpoint)
+        if self._resuming:
+            shapes = [key for key, *_ in incompatible.incorrect_shapes]
+            wrong = [*incompatible.missing_keys, *shapes, *incompatible.unexpected_keys]
+            if wrong:
+                more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+                raise CannotResume(self._resuming, f"{wrong[0]}{more} are missing, of another shape, or too many")
+        return incompatible
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         write_text_atomically(last_filename_basename, os.path.join(self.save_dir, POINTER))
@@ -69,6 +121,7 @@ class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):
         found = comm.all_gather(self._to_resume() if resume and comm.is_main_process() else None)[0]
         if isinstance(found, NothingToResume):
             raise found
+        self._resuming = found
         return self.load(found) if found else self.load(path, checkpointables=[])
 
     def _to_resume(self) -> str | NothingToResume | None:

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from detectron2.engine import HookBase
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...inspection.training import training_scalars
-from ...method.replacing import replaced_method
 from ..model.predictor import FFCFastRCNNOutputLayers
 
 
@@ -49,7 +49,8 @@ class OutputScalarsHook(HookBase):
             features: list[Tensor] = []
             handle = predictor.register_forward_pre_hook(partial(_note, features))
             self._noting.callback(handle.remove)
-            self._noting.enter_context(replaced_method(predictor, "losses", partial(_losses, predictor, features)))
+            looking = partial(_losses, predictor, features, predictor.losses)
+            self._noting.enter_context(patch.object(predictor, "losses", looking))
 
     def after_step(self) -> None:
         self._noting.close()

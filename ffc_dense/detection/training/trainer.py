@@ -3,6 +3,7 @@
 import logging
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
@@ -10,6 +11,8 @@ from detectron2.engine.hooks import PeriodicCheckpointer
 
 from ...errors import UserError
 from ...reliability.random_state import kept_random_state
+from ..inputs.architectures import num_classes
+from ..inputs.datasets import dataset_class_names
 from .atomic_checkpoint import AtomicCheckpointer, KeepNewest
 from .data_stream import ContinueDataStream
 from .finite_loss import FiniteLossAMPTrainer, FiniteLossTrainer
@@ -42,6 +45,7 @@ class ReliableTrainer(DefaultTrainer):
         )
         # DefaultTrainer has built its own, which its hooks would take.
         self.checkpointer = AtomicCheckpointer(stock.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer.class_names = training_class_names(cfg.DATASETS.TRAIN, num_classes(cfg)[0])
         keep = KeepNewest(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=max_to_keep(cfg))
         found = [keep if isinstance(hook, PeriodicCheckpointer) else hook for hook in super().build_hooks()]
         return [*found, ContinueDataStream(), StopOnSigterm(self.checkpointer)]
@@ -54,6 +58,12 @@ class ReliableTrainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model, evaluators=None) -> OrderedDict:
         with kept_random_state():
             return super().test(cfg, model, evaluators)
+
+
+def training_class_names(datasets: Sequence[str], number: int | None) -> list[str] | None:
+    """The names that checkpoints keep: those of the first dataset, if the model has as many classes."""
+    names = dataset_class_names(datasets[0]) if datasets else None
+    return names if names is not None and len(names) == number else None
 
 
 def max_to_keep(cfg: CfgNode) -> int | None:

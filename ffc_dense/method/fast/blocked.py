@@ -99,7 +99,7 @@ def backward(grad, x, weight, bias, affine, eps, weights, dim, scaled, statistic
     grad_x = empty_for(x, dim, features, x.dtype) if x_needed else None
     affine_wanted = any(affine_needed)
     source, incoming = as_positions(x, dim), as_positions(grad, dim)
-    target = as_positions(grad_x, dim) if x_needed else None
+    target = None if grad_x is None else as_positions(grad_x, dim)
     last_weight = weight * weights[-1]
 
     def work(piece):
@@ -118,7 +118,7 @@ def backward(grad, x, weight, bias, affine, eps, weights, dim, scaled, statistic
             if not (x_needed or affine_wanted):
                 continue
             last = (logits @ last_weight).to(dtype)
-            if not x_needed:
+            if target is None:
                 gradient.run(first, chain, scaled, last, None)
             elif target.stride(2) == 1:
                 gradient.run(first, chain, scaled, last, target[at])
@@ -132,12 +132,12 @@ def backward(grad, x, weight, bias, affine, eps, weights, dim, scaled, statistic
     grad_weight = found[0][0]
     for more, _ in found[1:]:  # in order, so that two runs are equal to the bit
         grad_weight += more
-    affine = [None] * len(affine_needed)
+    grad_affine: list = [None] * len(affine_needed)
     if affine_wanted:
-        affine = [sum(parts[1:], parts[0]) for parts in zip(*(each for _, each in found), strict=True)]
+        grad_affine = [sum(parts[1:], parts[0]) for parts in zip(*(each for _, each in found), strict=True)]
     return [
         grad_x,
         grad_weight.to(weight.dtype) if weight_needed else None,
         incoming.sum((0, 1)).to(bias.dtype) if bias_needed else None,
-        *(tensor if need else None for tensor, need in zip(affine, affine_needed, strict=True)),
+        *(tensor if need else None for tensor, need in zip(grad_affine, affine_needed, strict=True)),
     ]

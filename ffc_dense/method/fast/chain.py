@@ -25,12 +25,15 @@ class Filter:
 
 @dataclass
 class Filtered:
-    """One filter's input (m, C), mean (m, 1) and reciprocal deviation (m, 1) of it, and the stage that came out."""
+    """One filter's input (m, C), mean (m, 1) and reciprocal deviation (m, 1) of it, and the stage that came out.
 
-    input: Tensor | None
+    Those that are empty were given free.
+    """
+
+    input: Tensor
     mean: Tensor
     rstd: Tensor
-    stage: Tensor | None
+    stage: Tensor
 
 
 def run_filters(
@@ -56,7 +59,8 @@ def run_filters(
         if keep:
             chain.append(filtered)
         elif not chain:
-            chain.append(Filtered(None, filtered.mean, filtered.rstd, None))
+            nothing = first.new_empty(0)
+            chain.append(Filtered(nothing, filtered.mean, filtered.rstd, nothing))
     return total, chain
 
 
@@ -90,7 +94,7 @@ class ChainGradient:
         self.relative = [weight / weights[-1] for weight in weights]
         self.input_needed = input_needed
         self.affine_needed = affine_needed
-        self._affine = []  # per block and filter, from the last filter to the first: gradients of weight and bias
+        self._affine: list[Tensor] = []  # gradients of weight and bias, per block and filter, the last filter first
 
     def run(self, first: Tensor, chain: list[Filtered], scaled: bool, last: Tensor, out: Tensor | None) -> None:
         """One block. Uses up ``chain``, so that memory that still lies in the cache is free for the next step.
@@ -113,7 +117,7 @@ class ChainGradient:
                 self._affine += [weight, bias]
             if i > 0:
                 below.add_(last, alpha=self.relative[i])
-        if self.input_needed:
+        if out is not None:
             if scaled:
                 below = below / range_scale(first)
             torch.add(below.view(out.shape), last.view(out.shape), alpha=self.relative[0], out=out)

@@ -1,5 +1,9 @@
 """Chooses the form that computes the mean of the outputs. Shape shorthand as in ``fast/__init__.py``."""
 
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -33,10 +37,10 @@ def fast_mean(
     backend, arguments = _prepare(x, weight, bias, filters, dim)
     if backend == "composite":
         return None
-    form = blocked
+    form: ModuleType = blocked
     if backend == "triton":
-        from . import triton_mean as form  # imports Triton
-    result = recomputed_mean(form, *arguments, stage_weights(len(filters), interpolate), dim)
+        form = import_module(f"{__package__}.triton_mean")  # imports Triton
+    result = recomputed_mean(form, **arguments, weights=stage_weights(len(filters), interpolate), dim=dim)
     return result[0] if _is_one_map(x, dim) else result
 
 
@@ -53,28 +57,30 @@ def fast_stage_logits(
     if backend != "blocked":
         return None
     with torch.autocast(x.device.type, enabled=False):
-        results = blocked.stage_logits(*arguments, dim)
+        results = blocked.stage_logits(**arguments, dim=dim)
     return [result[0] for result in results] if _is_one_map(x, dim) else results
 
 
-def _prepare(x: Tensor, weight: Tensor, bias: Tensor | None, filters: FeatureFilter, dim: int):
+def _prepare(
+    x: Tensor, weight: Tensor, bias: Tensor | None, filters: FeatureFilter, dim: int
+) -> tuple[str, dict[str, Any]]:
     """The form, and if it is not the composite one: x, weight, bias, affine and eps as a form takes them."""
     affine = [parameter for norm in filters for parameter in (norm.weight, norm.bias)]
     backend = _choose(x, [weight, *([] if bias is None else [bias]), *affine], filters, dim)
     if backend == "composite":
-        return backend, None
+        return backend, {}
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(x.device.type)
     else:
         dtype = x.dtype
         if not weight.dtype == dtype == (dtype if bias is None else bias.dtype):
-            return "composite", None  # the stock layer says what it thinks of mixed dtypes
-    return backend, (
-        x[None] if _is_one_map(x, dim) else x,
-        weight.flatten(1).to(dtype),
-        None if bias is None else bias.to(dtype),
-        affine,
-        [norm.eps for norm in filters],
+            return "composite", {}  # the stock layer says what it thinks of mixed dtypes
+    return backend, dict(
+        x=x[None] if _is_one_map(x, dim) else x,
+        weight=weight.flatten(1).to(dtype),
+        bias=None if bias is None else bias.to(dtype),
+        affine=affine,
+        eps=[norm.eps for norm in filters],
     )
 
 

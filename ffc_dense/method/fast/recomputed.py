@@ -57,8 +57,8 @@ class _RecomputedMean(Function):
         if torch.is_grad_enabled():  # create_graph=True: the composite form can be differentiated again
             wanted = [tensor for tensor, need in zip([x, weight, bias, *affine], needed, strict=True) if need]
             result = composite_mean(x, weight, bias, affine, *ctx.options)
-            found = iter(torch.autograd.grad(result, wanted, grad, create_graph=True))
-            found = [next(found) if need else None for need in needed]
+            computed = iter(torch.autograd.grad(result, wanted, grad, create_graph=True))
+            found = [next(computed) if need else None for need in needed]
         else:
             with torch.autocast(x.device.type, enabled=False):
                 found = ctx.form.backward(grad, x, weight, bias, affine, *ctx.options, ctx.scaled, statistics, needed)

@@ -15,7 +15,8 @@ import torch
 
 PIECES_PER_THREAD = 4  # a thread whose core is busy leaves its pieces to the others
 
-Part, Found = TypeVar("Part"), TypeVar("Found")
+Part = TypeVar("Part")
+Found = TypeVar("Found")
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _size = 0

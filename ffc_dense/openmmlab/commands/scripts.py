@@ -2,12 +2,13 @@
 
     python tools/mmseg_tool.py [--device cuda|cpu] [--debug] [--weights-only] train|test CONFIG ARGS...
 
-CONFIG decides whose script it is. Identical to ``python MMSEG/tools/train.py CONFIG ARGS...``, except for four things:
+CONFIG decides whose script it is. Identical to ``python MMSEG/tools/train.py CONFIG ARGS...``, except for five things:
 
 - ``train --resume`` goes on from the last checkpoint in the work directory, and starts from the config's ``load_from``
   while there is none. mmengine alone resumes from ``load_from`` every time when one is given: a job that is always
   started with ``--resume`` would lose its progress at every restart.
 - ``--device cpu``, under torchrun, joins the processes with gloo. mmengine's launchers need a CUDA device.
+- A training that would write where another one does, or begin in an old one's folder without ``--resume``, is refused.
 - What is wrong with the config, before the first iteration, is one message and exit code 2; ``--debug`` shows the
   traceback. Mistakes that mmengine passes over are refused: numbers of classes that differ, misspelt top-level keys.
 - Nothing in checkpoints and ``.yaml`` configs runs, where mmengine unpickles and calls; ``--weights-only`` also refuses
@@ -122,8 +123,25 @@ def has_checkpoint(work_dir: str, cfg) -> bool:
     if Path(work_dir, POINTER).is_file() or type_name(hook) != "AtomicCheckpointHook":
         return Path(work_dir, POINTER).is_file()
     folder = Path(hook["out_dir"], Path(work_dir).name) if hook.get("out_dir") else Path(work_dir)
-    template = hook.get("filename_tmpl") or ("epoch_{}.pth" if hook.get("by_epoch", True) else "iter_{}.pth")
-    return bool(saved_checkpoints(folder, template))
+    return bool(saved_checkpoints(folder, _template(cfg)))
+
+
+def _template(cfg) -> str:
+    """The name of a run's checkpoints, ``{}`` for the number of iterations or epochs."""
+    hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    return hook.get("filename_tmpl") or ("epoch_{}.pth" if hook.get("by_epoch", True) else "iter_{}.pth")
+
+
+def claim(known: argparse.Namespace, cfg) -> None:
+    """Lock the run's folder for this training, in the first process of a job (:func:`.claim_run_folder`)."""
+    from ffc_dense.errors.reporting import process_rank
+    from ffc_dense.reliability.run_folder import claim_run_folder
+
+    if process_rank() == 0:
+        resumes = known.resume or bool(cfg.get("resume"))
+        claim_run_folder(
+            work_dir_of(known, cfg), "--work-dir", resumes=resumes, checkpoints=_template(cfg).format("[0-9]*")
+        )
 
 
 def resume_or_load(args: list[str], known: argparse.Namespace, cfg) -> list[str]:
@@ -212,7 +230,10 @@ def start(parser: argparse.ArgumentParser, tool: str, known: argparse.Namespace)
         run(tool, known.args, None)
         return
     parsed, cfg = checked_config(known.args, known.tool, known.weights_only)
-    args = resume_or_load(known.args, parsed, cfg) if known.tool == "train" else known.args
+    args = known.args
+    if known.tool == "train":
+        claim(parsed, cfg)
+        args = resume_or_load(known.args, parsed, cfg)
     joined = "WORLD_SIZE" in os.environ  # by torchrun
     problem = why_not_joined(known.device, parsed.config, cfg) if joined else ""
     if problem:

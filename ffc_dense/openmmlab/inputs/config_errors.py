@@ -45,6 +45,8 @@ def explain_config(error: Exception, path: str) -> str | None:
             f"{path}: custom_imports {error.args[0].splitlines()[0].partition('from ')[2].partition(', the')[0]}: "
             f"{first_lines(cause) if cause else text}; correct the module's name, or set PYTHONPATH"
         )
+    if isinstance(error, ModuleNotFoundError) and not error.name:  # mmengine's own, for _base_ = 'PACKAGE::...'
+        return f"{path}: _base_: {text}; install it, or name a file"
     if isinstance(error, OSError) and "Only py/yml" in text:
         return f"{path}: expected a config, a .py file; correct the path"
     return explain_file(error) or f"{path}: {type(error).__name__}: {text}; correct the config file"

@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...errors import TrainingStopped
+from ...reliability.run_folder import lock_run_folder
 from ...reliability.saving import refuse_non_finite, remove_partial_files, write_text_atomically
 from . import atomic_backend, random_state
 from .main_process import from_main, raise_from_main
@@ -26,6 +27,7 @@ class AtomicCheckpointHook(CheckpointHook):
     - A write that fails, as on a full disk, stops the training on all processes and leaves the previous files alone.
     - ``--resume`` goes on from the newest whole file when ``last_checkpoint`` is missing or empty, or names a file that
       is missing or damaged (:func:`.resuming.checkpoint_to_resume`); the log has a warning.
+    - Another training in the same ``work_dir`` is refused (:mod:`ffc_dense.reliability.run_folder`).
     - ``meta`` of a checkpoint has the random state of every process (:mod:`.random_state`).
 
     All of this is for local files. With an ``out_dir`` elsewhere (``s3://...``) or ``file_client_args``, the hook is
@@ -55,6 +57,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        if self._is_local(runner):
+            from_main(lock_run_folder, runner.work_dir, "work_dir")
         self._atomic = self.file_client_args is None and isinstance(self.file_backend, LocalBackend)
         if not self._atomic:
             runner.logger.warning(f"{self.out_dir} is no local folder: checkpoints are written as mmengine writes them")

@@ -1,8 +1,6 @@
-"""SIGTERM, as a cluster sends it before it takes the machine: a checkpoint, then the end."""
+"""SIGTERM, as a cluster sends it before it takes the machine, and Ctrl-C: a checkpoint, then the end."""
 
 import functools
-import signal
-import threading
 
 import torch
 from mmengine.dist import all_reduce, barrier
@@ -10,12 +8,13 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ...reliability.preemption import EXIT_CODE, outlive_others_signals
+from ...reliability.preemption import StopSignals, outlive_others_signals, stopped_by
 
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """After SIGTERM, finish the iteration, write a checkpoint and end with exit code 143; ``--resume`` goes on.
+    """After SIGTERM or Ctrl-C, finish the iteration, write a checkpoint and end with exit code 143 or 130; ``--resume``
+    goes on. Another Ctrl-C ends the training at once.
 
     In several processes the signal may reach one before the other: every ``interval`` iterations, and before each
     validation, they ask each other whether it came, and end after the same iteration. Choose ``interval`` so that so
@@ -27,32 +26,28 @@ class PreemptionHook(Hook):
     on until the training process ends them.
 
     Raises:
-        SystemExit: with code 143.
+        SystemExit: with code 143, or 130 after Ctrl-C.
     """
 
     priority = "LOWEST"  # after the checkpoint hook
 
     def __init__(self, interval: int = 5) -> None:
         if interval < 0:
-            raise ValueError(f"interval must be a number of iterations, or 0 to leave SIGTERM alone; not {interval}")
+            raise ValueError(
+                f"interval must be a number of iterations, or 0 to leave the signals alone; not {interval}"
+            )
         self.interval = interval
-        self._told = False
-        self._handler_before = None
+        self._signals = StopSignals()
 
     def before_train(self, runner: Runner) -> None:
-        if self.interval == 0:
+        if self.interval == 0 or not self._signals.catch(runner.logger.warning):
             return
-        if threading.current_thread() is not threading.main_thread():
-            runner.logger.warning("Not in the main thread: SIGTERM ends the training without a checkpoint")
-            return
-        self._told = False
-        self._handler_before = signal.signal(signal.SIGTERM, self._on_signal)
-        loader = runner.train_dataloader
-        loader.worker_init_fn = functools.partial(outlive_others_signals, loader.worker_init_fn)
+        loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
+        for loader in {id(loop.dataloader): loop.dataloader for loop in loops}.values():
+            loader.worker_init_fn = functools.partial(outlive_others_signals, loader.worker_init_fn)
 
     def after_train(self, runner: Runner) -> None:
-        if self._handler_before is not None:
-            signal.signal(signal.SIGTERM, self._handler_before)
+        self._signals.release()
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         done = runner.iter + 1
@@ -60,23 +55,22 @@ class PreemptionHook(Hook):
             return  # ends by itself, with its last checkpoint written
         if done % self.interval and runner.world_size > 1 and not _validates_after(runner, done):
             return
-        told = torch.tensor([int(self._told)])
+        told = torch.tensor([self._signals.told])
         all_reduce(told, op="max")
         if told.item():
-            self._stop(runner, done)
+            self._stop(runner, done, int(told.item()))
 
-    def _on_signal(self, number: int, frame) -> None:
-        self._told = True
-
-    def _stop(self, runner: Runner, done: int) -> None:
+    def _stop(self, runner: Runner, done: int, number: int) -> None:
         hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         for hook in hooks:
             if not hook.by_epoch and not str(hook.last_ckpt).endswith(hook.filename_tmpl.format(done)):
                 hook._save_checkpoint(runner)
         saved = ", ".join(str(hook.last_ckpt) for hook in hooks if hook.last_ckpt) or "none"
-        runner.logger.warning(f"SIGTERM: stopped after iteration {done}, checkpoint {saved}; go on with --resume")
+        runner.logger.warning(
+            f"{stopped_by(number)}: stopped after iteration {done}, checkpoint {saved}; go on with --resume"
+        )
         barrier()  # torchrun kills the others as soon as one process has ended
-        raise SystemExit(EXIT_CODE)
+        raise SystemExit(128 + number)
 
 
 def _validates_after(runner: Runner, done: int) -> bool:

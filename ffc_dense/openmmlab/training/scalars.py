@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from functools import partial
+from unittest.mock import patch
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from ...inspection.training import training_scalars
 from ...method.layers import FFCConv2d, FFCLinear
-from ...method.replacing import replaced_method
 from ..model.ffc_head import FFCHead
 
 
@@ -61,9 +61,9 @@ class TrainingScalarsHook(Hook):
             features: list[Tensor] = []
             prefix = "ffc/" if head is self.main_head(model) or len(heads) == 1 else f"{name}/ffc/"
             handle = head.ffc_layer.register_forward_pre_hook(partial(_note, features))
-            looking = partial(self._look, head, features, prefix)
+            looking = partial(self._look, head, features, prefix, getattr(head, self.loss_method))
             self._noting.callback(handle.remove)
-            self._noting.enter_context(replaced_method(head, self.loss_method, looking))
+            self._noting.enter_context(patch.object(head, self.loss_method, looking))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         self._noting.close()

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from unittest.mock import patch
 
 from mmseg.models import BaseSegmentor
 from mmseg.registry import LOOPS
 
-from ...method.replacing import replaced_method
 from ...openmmlab.evaluation.reductions import ReductionsTestLoop
 from ..model.decode_head import FFCDecodeHead
 from ..model.opinions import last_head
@@ -66,8 +67,8 @@ def features_once(model: BaseSegmentor) -> Iterator[Callable[[], None]]:
         return logits
 
     with (
-        replaced_method(model, "extract_feat", extract_feat_once),
-        replaced_method(head, "forward", forward_once),
-        replaced_method(head, "cls_seg", cls_seg_noted),
+        patch.object(model, "extract_feat", partial(extract_feat_once, model.extract_feat)),
+        patch.object(head, "forward", partial(forward_once, head.forward)),
+        patch.object(head, "cls_seg", partial(cls_seg_noted, head.cls_seg)),
     ):
         yield rewind

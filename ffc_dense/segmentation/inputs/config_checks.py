@@ -2,7 +2,8 @@
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ...errors import UserError
@@ -39,17 +40,25 @@ def check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
 
 
 def check_folder(dataset: Mapping, name: str) -> None:
-    """Refuse a dataset in Cityscapes' layout without images or labels; mmengine fails on them in words of numpy."""
-    kind = class_of(dataset)
-    if not (inspect.isclass(kind) and kind.__name__ == "CityscapesDataset") or dataset.get("ann_file"):
+    """Refuse a dataset whose folders of images or labels are missing or empty; mmengine fails on it in words of numpy.
+
+    Looked at are those whose class takes ``img_suffix`` and ``seg_map_suffix``, and local folders alone.
+    """
+    defaults = _defaults(class_of(dataset))
+    value = {**defaults, **dataset}
+    if not defaults.keys() >= {"img_suffix", "seg_map_suffix", "data_prefix"} or value.get("backend_args"):
         return
-    suffixes = {"img_path": dataset.get("img_suffix", "_leftImg8bit.png"),
-                "seg_map_path": dataset.get("seg_map_suffix", "_gtFine_labelTrainIds.png")}  # fmt: skip
-    for key, suffix in suffixes.items():
-        below = (dataset.get("data_prefix") or {}).get(key)
+    root = value.get("data_root") or ""
+    if value.get("ann_file"):
+        path = Path(root, value["ann_file"])
+        if not path.exists():
+            raise UserError(f"{name}.ann_file: there is no {path}; correct the path")
+        return
+    for key, suffix in (("img_path", value["img_suffix"]), ("seg_map_path", value["seg_map_suffix"])):
+        below = (value["data_prefix"] or {}).get(key)
         if not below:
             continue
-        folder = Path(dataset.get("data_root") or "", below)
+        folder = Path(root, below)
         fault = "there is no folder" if not folder.is_dir() else ""
         if not fault and not _holds(folder, suffix):
             fault = f"no file ends with {suffix} in"
@@ -58,6 +67,17 @@ def check_folder(dataset: Mapping, name: str) -> None:
                 f"{name}.data_root, .data_prefix.{key}: {fault} {folder}; correct the path, or lay the dataset out as "
                 "docs/DATASETS.md says"
             )
+
+
+def _defaults(kind: Callable | None) -> dict:
+    """The default values of a class's arguments, its bases' included."""
+    found: dict = {}
+    for base in reversed(kind.__mro__ if inspect.isclass(kind) else ()):
+        if "__init__" in vars(base):
+            with suppress(TypeError, ValueError):  # written in C
+                parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+                found |= {each.name: each.default for each in parameters if each.default is not each.empty}
+    return found
 
 
 def _holds(folder: Path, suffix: str) -> bool:

@@ -94,9 +94,8 @@ def _added_strips(maps, size, align_corners, every_strip, exact_weights) -> Iter
     """The strips row by row in few passes, for a CPU's cache."""
     leading, (h, w), (height, width) = maps.shape[:-2], maps.shape[-2:], size
     left, right, left_weight, right_weight = _taps(w, width, align_corners, maps, exact_weights)
-    above, below, above_weight, below_weight = _taps(h, height, align_corners, maps, exact_weights)
-    above, below = above.tolist(), below.tolist()
-    above_weight, below_weight = above_weight.tolist(), below_weight.tolist()
+    lines = _taps(h, height, align_corners, maps, exact_weights)
+    above, below, above_weight, below_weight = (each.tolist() for each in lines)
     widened: dict[int, Tensor] = {}  # source row -> (..., K, W); neighbouring strips share some
     for rows in every_strip:
         needed = sorted({*above[rows], *below[rows]})

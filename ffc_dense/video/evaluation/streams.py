@@ -12,7 +12,7 @@ from ...method.reductions import STOCK, choose_reductions
 from ...method.voting import reduce_outputs, vote
 from ..model.classifiers import VideoClassifier
 
-TOPK = (1, 5)
+TOPK = (1, 5)  # of Accuracy in the configs
 RULES = {
     "mean": "the mean of the streams' mean logits (the rule of MARS)",
     "joint vote": "all outputs of all streams vote",
@@ -55,6 +55,6 @@ def combined(streams: list[Tensor]) -> dict[str, Tensor]:
 
 def accuracies(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """{'accuracy/top1': percent, ...} of (B, K) logits; ``k`` larger than K is left out."""
-    ranked = logits.argsort(1, descending=True, stable=True)
+    ranked = logits.argsort(dim=1, descending=True, stable=True)
     hits = (ranked == labels.unsqueeze(1)).float()
     return {f"accuracy/top{k}": 100 * hits[:, :k].sum(1).mean().item() for k in TOPK if k < logits.shape[1]}

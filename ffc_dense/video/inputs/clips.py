@@ -7,7 +7,7 @@ import numpy as np
 
 from ...data.hmdb51_files import FRAME, flow_files
 
-MODALITIES = ("RGB", "flow", "RGB+flow")
+MODALITIES = {"RGB": None, "flow": 0, "RGB+flow": 3}  # and the channel of x flow
 FRAMES, FLOWS = "[0-9]*.jpg", "TVL1jpg_x_*.jpg"
 
 

@@ -6,6 +6,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from ...data.hmdb51_files import SUBSETS, read_split
+from .clips import MODALITIES
 
 
 @DATASETS.register_module()
@@ -16,15 +17,29 @@ class HMDB51(BaseDataset):
         data_root: the folder that holds ``videos`` or ``frames``, and ``testTrainMulti_7030_splits``.
         split: 1, 2 or 3.
         subset: 'train' or 'test'.
+        modality: 'RGB', 'flow' or 'RGB+flow'; flow needs the folders that ``ffc-dense extract-flow`` writes.
+        clip_length: frames of a clip.
         **kwargs: of mmpretrain's ``BaseDataset``: ``pipeline``, ``test_mode``, ``lazy_init``.
 
     Raises:
         ValueError: the split files are not as expected; the message names the file.
     """
 
-    def __init__(self, data_root: str, split: int = 1, subset: str = "train", **kwargs):
-        if subset not in SUBSETS:
-            raise ValueError(f"subset: expected one of {', '.join(SUBSETS)}, got {subset!r}")
+    def __init__(
+        self,
+        data_root: str,
+        split: int = 1,
+        subset: str = "train",
+        modality: str = "RGB",
+        clip_length: int = 64,
+        **kwargs,
+    ):
+        for name, value, valid in (("subset", subset, SUBSETS), ("modality", modality, MODALITIES)):
+            if value not in valid:
+                raise ValueError(f"{name}: expected one of {', '.join(valid)}, got {value!r}")
+        if clip_length < 1:
+            raise ValueError(f"clip_length: expected at least 1, got {clip_length}")
+        self.modality, self.clip_length = modality, clip_length
         classes, videos = read_split(data_root, split)
         self.videos = [video for video in videos if video.subset == subset]
         super().__init__(ann_file="", data_root=data_root, classes=classes, **kwargs)
@@ -32,6 +47,12 @@ class HMDB51(BaseDataset):
     def load_data_list(self) -> list[dict]:
         root = Path(self.data_root)
         return [
-            {"video": str(video.path(root)), "frames": str(video.frames(root)), "gt_label": video.label}
+            dict(
+                video=str(video.path(root)),
+                frames=str(video.frames(root)),
+                gt_label=video.label,
+                modality=self.modality,
+                clip_length=self.clip_length,
+            )
             for video in self.videos
         ]

@@ -14,39 +14,35 @@ from .clips import MODALITIES, clip_frames, clip_starts, count_frames, read_fram
 
 @TRANSFORMS.register_module()
 class LoadClips(BaseTransform):
-    """Reads clips of a video.
+    """Reads clips of a video of :class:`.HMDB51`, whose modality and clip length they have.
 
     Adds 'clips', (V, T, H, W, C) uint8; 'flow_channel', the place of x flow in C or None; and 'every_clip'.
 
     Args:
-        length: T.
-        modality: 'RGB' (C = 3), 'flow' (2) or 'RGB+flow' (5).
         every: False: one clip at a random place. True: all that do not overlap, for tests.
 
-    Required keys: 'video', the path of the file, and 'frames', the folder of its frames and flow.
+    Required keys: 'video', the path of the file; 'frames', the folder of its frames and flow; 'modality', 'RGB'
+    (C = 3), 'flow' (2) or 'RGB+flow' (5); 'clip_length', T.
 
     Raises:
-        ValueError: an argument is not as described, or a file cannot be decoded.
+        ValueError: a file cannot be decoded.
         FileNotFoundError: there is no video, or no flow.
     """
 
-    def __init__(self, length: int = 64, modality: str = "RGB", every: bool = False):
-        if length < 1:
-            raise ValueError(f"length: expected at least 1, got {length}")
-        if modality not in MODALITIES:
-            raise ValueError(f"modality: expected one of {', '.join(MODALITIES)}, got {modality!r}")
-        self.length, self.modality, self.every = length, modality, every
+    def __init__(self, every: bool = False):
+        self.every = every
 
     def transform(self, results: dict) -> dict:
         video, frames = Path(results["video"]), Path(results["frames"])
-        count = count_frames(video, frames, self.modality)
-        starts = clip_starts(count, self.length)
+        modality, length = results["modality"], results["clip_length"]
+        count = count_frames(video, frames, modality)
+        starts = clip_starts(count, length)
         if not self.every:
-            starts = [int(np.random.randint(max(0, count - self.length) + 1))]
-        numbers = np.concatenate([clip_frames(start, self.length, count) for start in starts])
-        found = read_frames(video, frames, self.modality, numbers)
-        results["clips"] = found.reshape(len(starts), self.length, *found.shape[1:])
-        results["flow_channel"] = {"RGB": None, "flow": 0, "RGB+flow": 3}[self.modality]
+            starts = [int(np.random.randint(max(0, count - length) + 1))]
+        numbers = np.concatenate([clip_frames(start, length, count) for start in starts])
+        found = read_frames(video, frames, modality, numbers)
+        results["clips"] = found.reshape(len(starts), length, *found.shape[1:])
+        results["flow_channel"] = MODALITIES[modality]
         results["every_clip"] = self.every
         return results
 

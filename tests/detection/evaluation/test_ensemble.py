@@ -130,7 +130,7 @@ class LiteralEnsemble:
         classifier = heads.box_predictor.cls_score
         ffc = hasattr(classifier, "filters")
         outputs = torch.stack(self.literal.outputs(classifier, x)) if ffc else classifier(x)[None]
-        return self.literal.ballots(outputs, -1), heads.box_predictor.bbox_pred(x).double().tolist()
+        return self.literal.samples(outputs, -1), heads.box_predictor.bbox_pred(x).double().tolist()
 
 
 def decode(proposal, deltas) -> list[list[float]]:

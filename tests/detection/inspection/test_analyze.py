@@ -165,7 +165,7 @@ def counted(data, literal):
         about = {"image": one["file_name"], **{key: one[key] for key in ("image_id", "height", "width")}}
         first = len(found.decisions)
         found.images.append((about, boxes.tolist(), first, first + len(truth)))
-        for r, (ballot, true) in enumerate(zip(literal.ballots(torch.stack(outputs), 2), truth, strict=True)):
+        for r, (ballot, true) in enumerate(zip(literal.samples(torch.stack(outputs), 2), truth, strict=True)):
             winner = literal.winners(ballot)[0]
             logits = [*ballot, mean[r].tolist(), ballot[winner]]
             labels = [scores.index(max(scores)) for scores in logits]

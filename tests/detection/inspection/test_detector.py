@@ -120,6 +120,17 @@ def test_class_names_are_those_of_the_dataset(folder):
     assert Detector(cfg, folder / "ffc.pth").metadata.thing_classes == [str(label) for label in range(10)]
 
 
+def test_what_is_no_image_is_named_with_what_makes_one(folder):
+    detector = Detector(folder / "config.yaml", folder / "ffc.pth")
+    picture = Image.open(folder / "image.png")
+    with pytest.raises(TypeError, match=r"expected a file name or a .* array .*, got PIL\.\S+; of a PIL image"):
+        detector(picture)
+    with pytest.raises(TypeError, match=r"got torch\.Tensor"):
+        detector(torch.zeros(3, 8, 8))
+    array = np.asarray(picture.convert("RGB"))[:, :, ::-1]  # as the message says
+    assert torch.equal(detector(array).scores, detector(folder / "image.png").scores)
+
+
 def detections(boxes, size, votes=True, **more):
     count = len(boxes)
     found = Instances(size, pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4)), **more)

@@ -59,7 +59,7 @@ def test_opinions_equal_a_literal_election_of_each_box(literal, scramble, option
     logits = torch.stack(literal.outputs(layer.cls_score, features))
     if options.get("use_sigmoid_ce"):
         logits = logits[..., :-1]
-    elections = literal.ballots(logits, -1)
+    elections = literal.samples(logits, -1)
     for i, row in enumerate(rows_of(detections, features, layer)):
         scores = elections[row]
         choices = [output.index(max(output)) for output in scores]
@@ -175,7 +175,7 @@ def test_a_cascade_reports_the_votes_of_its_last_stage(literal):
     with torch.no_grad():
         (output,) = model(random_images(1))
     handle.remove()
-    elections = literal.ballots(torch.stack(literal.outputs(heads.box_predictor[2].cls_score, seen[0])), -1)
+    elections = literal.samples(torch.stack(literal.outputs(heads.box_predictor[2].cls_score, seen[0])), -1)
     possible = set()
     for scores in elections:
         choices = [row.index(max(row)) for row in scores]

@@ -162,7 +162,7 @@ def test_outputs_without_gradient_are_literal(monkeypatch, literal, scramble, ki
     if huge and dtype != torch.float16:
         x[1] *= 1e20
     used, blocked_form = [], dispatch.blocked.stage_logits
-    monkeypatch.setattr(dispatch.blocked, "stage_logits", lambda *args: used.append(1) or blocked_form(*args))
+    monkeypatch.setattr(dispatch.blocked, "stage_logits", lambda **given: used.append(1) or blocked_form(**given))
     with torch.no_grad():
         found = layer.outputs(x)
         expected = torch.stack(literal.outputs(copy.deepcopy(layer).double(), x.double()))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ import segmentation_runs
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmseg.registry import OPTIM_WRAPPERS
 from repository import ROOT
-from segmentation_runs import load, train
+from segmentation_runs import Break, load, train
 
 from ffc_dense.errors import UserError
 from ffc_dense.minidata import make_mini_cityscapes
@@ -216,3 +217,19 @@ def test_sigterm_to_every_process_of_a_job_writes_one_checkpoint_and_ends_it(fol
     assert load(out / f"iter_{stopped[1]}.pth")["meta"]["iter"] == int(stopped[1])
     assert (out / "last_checkpoint").read_text() == str(out / f"iter_{stopped[1]}.pth")
     assert "killed by signal" not in log
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_training_of_one_process_with_a_checkpoint(folder, number, code):
+    def tell(hook, runner, batch_idx, data_batch=None):
+        if runner.iter == 2:
+            os.kill(os.getpid(), number)
+
+    before, out = signal.getsignal(number), f"signal{code}"
+    changes = {"default_hooks__preemption__interval": 5, "default_hooks__checkpoint__interval": 100}
+    with mock.patch.object(Break, "before_train_iter", tell), pytest.raises(SystemExit) as stopped:
+        train(folder, out, 8, broken=dict(iterations=[]), **changes)
+    signal.signal(number, before)
+    assert stopped.value.code == code
+    assert (folder / out / "last_checkpoint").read_text() == str(folder / out / "iter_3.pth")
+    assert train(folder, out, 4, resume=True, **changes).iter == 4

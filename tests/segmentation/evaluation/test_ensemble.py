@@ -7,6 +7,7 @@ import torch.nn.functional as F
 pytest.importorskip("mmseg")
 
 from mmseg.registry import MODELS
+from numpy_reference import winners
 from small_segmentor import SIZE, SLIDE, build, config, images, samples
 
 from ffc_dense.method.reductions import choose_reductions, reduced
@@ -43,11 +44,11 @@ def outputs(model, inputs, size=SIZE):
     return large.unflatten(0, maps.shape[:2])
 
 
-def literal_vote(literal, joined):
+def literal_vote(joined):
     """Log-probabilities (N, K, H, W) of the winners, pixel by pixel; (N, H, W) True where only one can be."""
     n, k, h, w = joined.shape[1:]
     per_pixel = joined.double().permute(1, 3, 4, 0, 2).flatten(0, 2)  # (pixels, M, K)
-    electable = [literal.winners(pixel.tolist(), rounding=1e-6) for pixel in per_pixel]
+    electable = winners(per_pixel.numpy(), rounding=1e-6)
     first = torch.tensor([found[0] for found in electable])
     clear = torch.tensor([len(found) == 1 for found in electable])
     won = per_pixel[torch.arange(len(first)), first].log_softmax(1)
@@ -79,12 +80,12 @@ def test_a_stock_ensemble_of_one_is_the_stock_model(mode):
             assert torch.equal(scores(model).argmax(1), scores(member).argmax(1)) or mode is not None
 
 
-def test_the_outputs_of_all_members_vote_as_in_the_literal_vote(literal):
+def test_the_outputs_of_all_members_vote_as_in_the_literal_vote():
     members = [build(seed=seed) for seed in range(3)]
     inputs = images(1)
     joined = torch.cat([outputs(member, inputs) for member in members])
     assert len(joined) == 21
-    expected, clear = literal_vote(literal, joined)
+    expected, clear = literal_vote(joined)
     model = ensemble(members)
     with torch.no_grad():
         (found,) = model.predict(inputs, samples(1))

@@ -2,11 +2,12 @@
 
 import copy
 import importlib
-import math
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy_reference
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 import ffc_dense.segmentation
+from ffc_dense.method import literal
 from ffc_dense.segmentation.model.heads import CLASSIFIES_THROUGH_CLS_SEG, LEFT_OUT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mmseg's advice about losses and align_corners
@@ -177,40 +179,18 @@ def filter_parameters(head):
 @torch.no_grad()
 def literal_outputs(head, feature, interpolate=True):
     """[Out1 ... OutM], the logits (N, K, h, w) of every output."""
-    layer, stages = head.conv_seg, [feature]
-    for norm in layer.filters:
-        previous = stages[-1]
-        mean = previous.mean(1, keepdim=True)
-        variance = ((previous - mean) ** 2).mean(1, keepdim=True)
-        normalized = (previous - mean) / torch.sqrt(variance + 1e-5)
-        stages.append(torch.clamp(normalized * norm.weight[:, None, None] + norm.bias[:, None, None], min=0))
-    if interpolate:
-        stages = [(stages[i // 2] + stages[(i + 1) // 2]) / 2 for i in range(2 * len(stages) - 1)]
-    return [torch.einsum("kcij,nchw->nkhw", layer.weight, f) + layer.bias[:, None, None] for f in stages]
-
-
-def probabilities(logits):
-    if len(logits) == 1:
-        positive = 1 / (1 + math.exp(-logits[0]))
-        return [1 - positive, positive]
-    exps = [math.exp(logit) for logit in logits]
-    return [e / sum(exps) for e in exps]
+    parts = {name: getattr(head.conv_seg, name) for name in ("weight", "bias", "filters")}
+    return literal.outputs(SimpleNamespace(**parts, interpolate=interpolate), feature)
 
 
 def literal_vote(outputs):
     """Fig. 3 for every pixel: M maps (N, K, H, W) -> the winners' logits (N, K, H, W), the labels (N, H, W)."""
-    maps = torch.stack(outputs).permute(1, 3, 4, 0, 2)  # N, H, W, M, K
-    winners, labels = [], []
-    for logits in maps.flatten(0, 2).tolist():
-        beliefs = [probabilities(one) for one in logits]
-        ballots = [p.index(max(p)) for p in beliefs]
-        votes = [ballots.count(label) for label in ballots]
-        elected = [i for i, count in enumerate(votes) if count == max(votes)]
-        winner = max(elected, key=lambda i: max(beliefs[i]))
-        winners.append(logits[winner])
-        labels.append(ballots[winner])
-    n, h, w = maps.shape[:3]
-    return torch.tensor(winners).view(n, h, w, -1).permute(0, 3, 1, 2), torch.tensor(labels).view(n, h, w)
+    n, _, h, w = outputs[0].shape
+    logits = numpy_reference.samples(torch.stack(outputs), 2)
+    electable, confidence, labels = numpy_reference.election(logits)
+    winner, pixels = numpy_reference.first_winner(electable, confidence), range(len(logits))
+    won, label = torch.from_numpy(logits[pixels, winner]), torch.from_numpy(labels[pixels, winner])
+    return won.to(outputs[0].dtype).view(n, h, w, -1).permute(0, 3, 1, 2), label.view(n, h, w)
 
 
 def upsampled(logits, head):
@@ -286,6 +266,7 @@ import sys
 sys.modules["mmseg"] = None
 try:
     import ffc_dense.segmentation
+from ffc_dense.method import literal
 except ModuleNotFoundError as error:
     print(error.name, error)
 """

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy_reference import samples, winners
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ffc_dense import vote
@@ -150,14 +151,14 @@ def test_the_vote_can_be_mapped_over_a_batch(class_dim):
 @pytest.mark.parametrize(("source", "target"), [((7, 5), (20, 21)), *SIZES[3:]])
 @either_corners
 @pytest.mark.usefixtures("thin_strips")
-def test_every_pixel_elects_a_winner_of_the_brute_force_vote(literal, classes, source, target, align_corners):
+def test_every_pixel_elects_a_winner_of_the_brute_force_vote(classes, source, target, align_corners):
     outputs = torch.randn(5, 2, classes, *source, dtype=torch.float64)
     found = vote_upsampled(outputs, target, align_corners)
     maps = upsampled(outputs, target, align_corners)
     passed_on = maps if classes == 1 else maps.log_softmax(2)
     is_winner = (passed_on - found).abs().amax(2).flatten(1) < 1e-9  # (M, pixels)
-    for i, sample in enumerate(literal.ballots(maps, 2)):
-        assert is_winner[literal.winners(sample, rounding=1e-12), i].any()
+    for i, allowed in enumerate(winners(samples(maps, 2), rounding=1e-12)):
+        assert is_winner[allowed, i].any()
 
 
 @pytest.mark.parametrize("make", [realistic, lambda: torch.randn(7, 1, 19, 33, 65) * 2], ids=["realistic", "random"])

@@ -62,6 +62,8 @@ def test_the_dataset_holds_the_videos_of_one_subset(root):
     assert {data.get_data_info(i)["gt_label"] for i in range(6)} == set(range(6))
     with pytest.raises(ValueError, match="subset: expected one of unused, train, test, got 'val'"):
         HMDB51(str(root), subset="val")
+    with pytest.raises(ValueError, match=r"modality: expected one of RGB, flow, RGB\+flow, got 'Flow'"):
+        HMDB51(str(root), modality="Flow")
 
 
 def test_a_decoded_video_has_the_frames_that_were_written(root):
@@ -81,20 +83,20 @@ def test_a_video_that_is_too_short_is_looped():
 
 
 def test_a_clip_pairs_a_frame_with_the_flow_to_the_next(root, with_flow):
-    results = dict(video=str(with_flow.path(root)), frames=str(with_flow.frames(root)))
-    clips = LoadClips(4, "RGB+flow", every=True)(dict(results))["clips"]
+    results = dict(video=str(with_flow.path(root)), frames=str(with_flow.frames(root)), clip_length=4)
+    clips = LoadClips(every=True)(dict(results, modality="RGB+flow"))["clips"]
     assert clips.shape == (2, 4, 30, 40, 5)  # nine pairs: the ninth is dropped
     middle = clips[:, :, 15, 20].astype(int)
     numbers = np.arange(1, 9).reshape(2, 4)
     assert np.abs(middle[..., 0] - 10 * numbers).max() <= 2  # red first; JPEG may be off by a little
     assert np.abs(middle[..., 3] - 20 * numbers).max() <= 1 and np.abs(middle[..., 4] - 20 * numbers - 1).max() <= 1
-    flow = LoadClips(4, "flow", every=True)(dict(results))["clips"]
+    flow = LoadClips(every=True)(dict(results, modality="flow"))["clips"]
     assert np.array_equal(flow, clips[..., 3:])
 
 
 def test_a_training_clip_begins_anywhere(root, with_flow):
-    load = LoadClips(4, "flow")
-    results = dict(video=str(with_flow.path(root)), frames=str(with_flow.frames(root)))
+    load, clips = LoadClips(), dict(modality="flow", clip_length=4)
+    results = dict(video=str(with_flow.path(root)), frames=str(with_flow.frames(root)), **clips)
     np.random.seed(0)
     firsts = {int(load(dict(results))["clips"][0, 0, 0, 0, 0]) // 20 for _ in range(60)}
     assert firsts == set(range(1, 7))
@@ -102,15 +104,16 @@ def test_a_training_clip_begins_anywhere(root, with_flow):
 
 def test_missing_flow_says_which_command_makes_it(root):
     _, videos = read_split(root, 1)
-    results = dict(video=str(videos[1].path(root)), frames=str(videos[1].frames(root)))
+    clips = dict(modality="flow", clip_length=4)
+    results = dict(video=str(videos[1].path(root)), frames=str(videos[1].frames(root)), **clips)
     with pytest.raises(FileNotFoundError, match=rf"{videos[1].stem}: no flow .*ffc-dense extract-flow"):
-        LoadClips(4, "flow")(results)
+        LoadClips()(results)
 
 
 def test_a_video_that_cannot_be_decoded_is_named(tmp_path):
     (tmp_path / "broken.avi").write_bytes(b"RIFF nothing")
     with pytest.raises(ValueError, match=r"broken\.avi: no frame can be decoded"):
-        LoadClips(4)(dict(video=str(tmp_path / "broken.avi"), frames=str(tmp_path / "none")))
+        LoadClips()(dict(video=str(tmp_path / "broken.avi"), frames="none", modality="RGB", clip_length=4))
 
 
 def clips_of(height, width, channels=3):

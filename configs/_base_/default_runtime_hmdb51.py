@@ -1,0 +1,2 @@
+_base_ = "./default_runtime_imagenet.py"
+custom_imports = dict(imports=["ffc_dense.classification", "ffc_dense.video"], allow_failed_imports=False)

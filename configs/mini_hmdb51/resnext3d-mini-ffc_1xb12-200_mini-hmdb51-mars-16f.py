@@ -1,0 +1,2 @@
+_base_ = "./resnext3d-mini_1xb12-200_mini-hmdb51-mars-16f.py"
+model = dict(head=dict(type="FFCLinearClsHead"))
