@@ -45,6 +45,7 @@ from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.frameworks import DETECTRON2
 from ffc_dense.method.reductions import choose_reductions
+from ffc_dense.runs.files import within_run
 from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -154,6 +155,7 @@ def main(args) -> dict:
         report = {"framework": DETECTRON2.name, "config": args.config_file, "weights": cfg.MODEL.WEIGHTS}
         if args.ensemble:
             report["ensemble"] = [list(pair) for pair in zip(args.configs, args.ensemble, strict=True)]
+        report |= within_run(cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR)
         first = cfg.DATASETS.TEST[0]
         report |= {"dataset": first, "results": scores[first], "datasets": scores}
         # Not reductions.json, whose scores belong to one training.

@@ -37,7 +37,7 @@ from ffc_dense.openmmlab.inputs.config_checks import check_folders, metainfo_of
 from ffc_dense.openmmlab.inputs.config_errors import class_of, explain_build, in_a_loop, type_name
 from ffc_dense.openmmlab.inputs.data_configs import check_config_files, check_values, forbid_imports_by_name
 from ffc_dense.openmmlab.inputs.read_config import read_config
-from ffc_dense.runs.files import is_number
+from ffc_dense.runs.files import is_number, within_run
 from ffc_dense.safe_files import add_weights_only_argument, require_safetensors, without_query
 from ffc_dense.segmentation import with_opinions
 from ffc_dense.segmentation.evaluation.evaluators import joined, loop_config, main_metric, main_score, own_metrics
@@ -262,7 +262,8 @@ def main(args: argparse.Namespace) -> None:
         return
     results = nested(metrics)
     check_agreement(results)  # before anything is written: what disagrees is no score
-    report = {"framework": MMSEG.name, "config": args.config, "weights": args.checkpoint, "results": results}
+    report = {"framework": MMSEG.name, "config": args.config, "weights": args.checkpoint}
+    report |= {**within_run(args.checkpoint, cfg.work_dir), "results": results}
     path = Path(cfg.work_dir, "reductions.json")
     if args.ensemble:  # no score of a single training: tools/results_table.py leaves it
         report["weights"], path = [args.checkpoint, *args.ensemble], path.with_name("ensemble.json")
