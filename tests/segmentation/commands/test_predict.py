@@ -122,7 +122,7 @@ def test_the_heads_of_an_ensemble_are_checked_too(folder):
     cfg = Config.fromfile(FFC)
     cfg.model.decode_head.num_classes = 5
     cfg.model = dict(type="SegmentorEnsemble", member=cfg.model, size=2)
-    with pytest.raises(UserError, match=r"^model\.member\.decode_head\.num_classes: 5, but train_dataloader"):
+    with pytest.raises(UserError, match=r"^model\.member\.decode_head\.num_classes: 5, but test_dataloader"):
         Segmentor(cfg, folder / "a.pth", "cpu")
 
 
