@@ -1,7 +1,7 @@
-"""The paper's Table 1 for a detector or a segmentor: what each output, the mean and the vote decide on a test set.
+"""The paper's Table 1 for a trained model: what each output, the mean and the vote decide on a test set.
 
     python tools/analyze_outputs.py CONFIG.yaml model_final.pth [KEY VALUE ...]                 # detectron2
-    python tools/analyze_outputs.py CONFIG.py iter_40000.pth [--cfg-options KEY=VALUE ...]      # mmseg
+    python tools/analyze_outputs.py CONFIG.py iter_40000.pth [--cfg-options KEY=VALUE ...]      # mmseg, mmpretrain
 
 One pass over the data, in one process. Prints a Markdown table, and writes ``analysis.json``, ``active_units.png``,
 ``reliability.png``, ``agreement.png``, ``class_gain.png`` and, for mmseg, label maps of the images that changed most
@@ -11,13 +11,13 @@ One pass over the data, in one process. Prints a Markdown table, and writes ``an
   mean confidence            of the decisions
   probability of the truth   mean probability of the true class
   ECE                        expected calibration error, 15 bins of equal width
-  AP, mIoU                   of the official evaluator
+  AP, mIoU, top1             of the official evaluator
   won                        share of decisions that the output won in the vote
   changed, fixed, broken     share of decisions other than Out1's; of those, right where Out1 was wrong; the reverse
 
 Shares, confidences and ECE are in percent. A decision is a proposal that the box head classifies (its truth: the class
-of the ground truth at IoU >= 0.5, else background), or a pixel of the predicted label map. A model without FFC has one
-row.
+of the ground truth at IoU >= 0.5, else background), a pixel of the predicted label map, or the label of an image. A
+model without FFC has one row.
 """
 
 import argparse
@@ -41,10 +41,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         usage="%(prog)s CONFIG CHECKPOINT [--output DIR] [--gallery N] [--debug] "
               "[--cfg-options KEY=VALUE ... | KEY VALUE ...]",
     )  # fmt: skip
-    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml or mmseg's .py, as it was trained with")
+    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml, or the .py, as it was trained with")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth file")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of a .py config")
     parser.add_argument("--output", help="folder for the results; analysis_CHECKPOINT beside the checkpoint by default")
     parser.add_argument(
         "--gallery",

@@ -1,10 +1,10 @@
-"""Write a trained detector or segmentor to a file that runs without the framework, and check that file.
+"""Write a trained detector, segmentor or classifier to a file that runs without the framework, and check that file.
 
     python tools/export_model.py CONFIG.yaml model_final.pth --format onnx --output detector.onnx    # detectron2
-    python tools/export_model.py CONFIG.py iter_400.pth --format onnx --output segmentor.onnx        # mmseg
+    python tools/export_model.py CONFIG.py iter_400.pth --format onnx --output segmentor.onnx        # mmseg, mmpretrain
 
 Formats: onnx; torch_export (.pt2 of torch.export); torchscript (a trace). The file is then loaded, ONNX in
-onnxruntime, and run on images of other sizes (segmentors: and batches) than the one it was recorded with. If it
+onnxruntime, and run on images of other sizes (but for detectors: and batches) than the one it was recorded with. If it
 answers otherwise than the framework, it is removed and the exit code is 2. Inputs, outputs and limits: docs/EXPORT.md.
 """
 
@@ -31,10 +31,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         usage="%(prog)s CONFIG CHECKPOINT --format FORMAT --output FILE [--reduce NAME] [--opset N] [--debug] "
               "[--images FILE ...] [--cfg-options KEY=VALUE ... | KEY VALUE ...]",
     )  # fmt: skip
-    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml or mmseg's .py, as it was trained with")
+    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml, or the .py, as it was trained with")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors file")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of an mmseg config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of a .py config")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
     parser.add_argument(

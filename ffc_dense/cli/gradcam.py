@@ -1,12 +1,13 @@
-"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes or a segmentor's regions.
+"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes, a segmentor's regions or
+a classifier's images.
 
     python tools/gradcam.py CONFIG.yaml model_final.pth --input photo.jpg --output pictures              # detectron2
     python tools/gradcam.py CONFIG.py iter_40000.pth --input street.png --output pictures [--pixel 80,60]  # mmseg
 
-For each of an image's most confident boxes, or of its largest predicted classes, one PNG: the image with the box or
-region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own prediction, its
-confidence and the number of active units of the feature that it classifies. Each map is divided by its own maximum:
-the maps tell where the evidence lies, not how much there is.
+For each of an image's most confident boxes, or of its largest predicted classes, or for the image itself, one PNG: the
+image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own
+prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its
+own maximum: the maps tell where the evidence lies, not how much there is.
 
 Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
 config or checkpoint. docs/DIAGNOSIS.md says which feature map is explained.
@@ -34,7 +35,7 @@ from ffc_dense.style import check_matplotlib
 
 def parse_args(argv: list[str] | None = None) -> Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml or mmseg's .py, as it was trained with")
+    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml, or the .py, as it was trained with")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth file")
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders of images")
     parser.add_argument("--output", required=True, metavar="FOLDER")
@@ -50,10 +51,10 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
     parser.add_argument("--limit", type=partial(at_least, 1), default=3, metavar="N",
                         help="boxes or regions of an image; default: 3")  # fmt: skip
     parser.add_argument("--confidence-threshold", type=float, default=0.5, metavar="SCORE",
-                        help="boxes of at least this score; default: 0.5; mmseg has none")  # fmt: skip
+                        help="boxes of at least this score; default: 0.5; detectron2 only")  # fmt: skip
     parser.add_argument("--pixel", type=numbers, metavar="X,Y", help="explain this pixel; mmseg only")
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys of detectron2")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="config keys of mmseg")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="keys of a .py config")
     add_dataset_argument(parser)
     add_debug_argument(parser)
     args = parser.parse_args(argv)

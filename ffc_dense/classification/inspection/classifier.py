@@ -130,14 +130,7 @@ class Classifier:
             UnreadableError: the file cannot be decoded.
             ValueError: the array is no image.
         """
-        if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-                raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
-            found = self._from_array(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2]))
-        else:
-            read_size(str(image), decode=False)
-            found = self._from_file(dict(img_path=str(image)))
-        (sample,) = self.model.test_step(default_collate([found]))
+        (sample,) = self.model.test_step(default_collate([self.packed(image)]))
         scores = sample.pred_score.cpu()
         label = int(sample.pred_label)
         outputs = tuple(map(self._opinion, *self._outputs(sample, scores)))
@@ -145,6 +138,15 @@ class Classifier:
         votes = {name: chosen.count(name) for name in sorted(dict.fromkeys(chosen), key=chosen.count, reverse=True)}
         about = self._opinion(label, scores[label])
         return Prediction(about.label, about.name, about.probability, scores, outputs, votes, sample)
+
+    def packed(self, image: str | Path | np.ndarray) -> dict:
+        """What the test pipeline makes of an image: ``inputs`` (3, H, W) uint8 and ``data_samples``."""
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+            return self._from_array(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2]))
+        read_size(str(image), decode=False)
+        return self._from_file(dict(img_path=str(image)))
 
     def _opinion(self, label, probability) -> Opinion:
         return Opinion(int(label), self.name_of(int(label)), float(probability))

@@ -84,7 +84,7 @@ def test_every_reduction_is_scored_as_by_hand_and_as_test_py_does(folder, litera
     report = json.loads(Path("all/reductions.json").read_text())
     assert report["framework"] == "mmpretrain" and list(report["results"]) == ALL
     outputs = literal_logits(FFC, model_of(FFC))
-    winners = [literal.winners(ballot)[0] for ballot in literal.ballots(outputs, 2)]
+    winners = [literal.winners(ballot)[0] for ballot in literal.samples(outputs, 2)]
     logits = dict(zip(ALL[2:], outputs, strict=True)) | {"mean": outputs.mean(0)}
     logits["vote"] = torch.stack([outputs[m, n] for n, m in enumerate(winners)])
     for name, scores in report["results"].items():
@@ -136,7 +136,7 @@ def test_an_ensemble_is_scored_by_joint_vote_and_mean(folder, literal):
     report = json.loads(Path("two/ensemble.json").read_text())
     assert report["weights"] == ["ffc.pth", "other.pth"]
     outputs = torch.cat([literal_logits(FFC, model_of(FFC, seed)) for seed in (0, 1)])
-    winners = [literal.winners(ballot)[0] for ballot in literal.ballots(outputs, 2)]
+    winners = [literal.winners(ballot)[0] for ballot in literal.samples(outputs, 2)]
     voted = torch.stack([outputs[m, n] for n, m in enumerate(winners)])
     for name, logits in (("vote", voted), ("mean", outputs.mean(0))):
         assert report["results"][name]["top1"] == pytest.approx(top(logits, 1), abs=1e-4)
