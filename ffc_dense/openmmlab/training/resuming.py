@@ -33,7 +33,7 @@ def checkpoint_to_resume(
         return named, ""
     own = Path(folder or work_dir, Path(named).name)
     if named and Path(named).is_file() and own.is_file() and not own.samefile(named):
-        # This folder is a copy. What is newer or damaged here counts, not in the folder that the pointer was written in.
+        # This folder is a copy: its own files count, not those of the folder that the pointer was written in.
         path, _ = choose_checkpoint(pointer, str(own), saved_checkpoints(Path(folder or work_dir), filename_tmpl))
         return path, f"{pointer} names {named}, of another folder: going on from {path}"
     return choose_checkpoint(pointer, named, saved_checkpoints(Path(folder or work_dir), filename_tmpl))
