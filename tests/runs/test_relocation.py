@@ -70,6 +70,8 @@ def test_a_copied_folder_resumes_from_its_own_checkpoint(tmp_path):
     torch.save({"step": torch.ones(1)}, run / "iter_5.pth")
     (run / "last_checkpoint").write_text(str(run / "iter_5.pth"))
     copy = shutil.copytree(run, tmp_path / "copy")
-    assert checkpoint_to_resume(copy) == (str(copy / "iter_5.pth"), "")
+    path, warning = checkpoint_to_resume(copy)
+    assert path == str(copy / "iter_5.pth") and "of another folder" in warning
+    assert checkpoint_to_resume(run) == (str(run / "iter_5.pth"), "")
     shutil.rmtree(run)
-    assert checkpoint_to_resume(copy) == (str(copy / "iter_5.pth"), "")
+    assert checkpoint_to_resume(copy)[0] == str(copy / "iter_5.pth")

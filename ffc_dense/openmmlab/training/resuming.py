@@ -32,8 +32,10 @@ def checkpoint_to_resume(
     if named and ("://" in named or Path(named).is_dir()):
         return named, ""
     own = Path(folder or work_dir, Path(named).name)
-    if named and own.is_file():  # of a folder that was moved or copied: not of the one that it was written in
-        named = str(own)
+    if named and Path(named).is_file() and own.is_file() and not own.samefile(named):
+        # This folder is a copy: its own files count, not those of the folder that the pointer was written in.
+        path, _ = choose_checkpoint(pointer, str(own), saved_checkpoints(Path(folder or work_dir), filename_tmpl))
+        return path, f"{pointer} names {named}, of another folder: going on from {path}"
     return choose_checkpoint(pointer, named, saved_checkpoints(Path(folder or work_dir), filename_tmpl))
 
 
