@@ -10,7 +10,7 @@ from ffc_dense.cli.shipped_configs import shipped
 from ffc_dense.errors import UserError
 from ffc_dense.frameworks import DETECTRON2, FRAMEWORKS, MMPRETRAIN, MMSEG, by_name, framework_of, recognise
 
-MMPRETRAIN_FOLDERS = ("imagenet", "mini_imagenet")
+MMPRETRAIN_FOLDERS = ("imagenet", "mini_imagenet", "hmdb51", "mini_hmdb51")
 LAZY = {f"coco/faster_rcnn_R_50_FPN_1x{suffix}.py" for suffix in ("", "_ffc")}
 
 

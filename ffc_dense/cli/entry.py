@@ -1,18 +1,29 @@
 """How a command's module is imported and run, by ``ffc-dense`` and by the scripts of ``tools/``."""
 
 import importlib
+import re
 import sys
+import warnings
 from pathlib import Path
 
 from ..errors import UserError
 from ..errors.reporting import reporting
 from ..frameworks import FRAMEWORKS
 
+NOISE = (  # beginnings of warnings of other packages about themselves, which no user of a command can act on
+    "`torch.jit.script` is deprecated",
+    "pkg_resources is deprecated",
+    "torch.meshgrid: in an upcoming release",
+    "Fail to import ``MultiScaleDeformableAttention``",
+)
 PACKAGES = {framework.package for framework in FRAMEWORKS} | {"mmengine"}
 
 
 def run(module: str, argv: list[str] | None = None) -> None:
     """Call ``module.command(argv)``. A framework that is not installed is one message and exit code 2."""
+    if not sys.warnoptions:  # the user's -W and PYTHONWARNINGS come first
+        for text in NOISE:
+            warnings.filterwarnings("ignore", re.escape(text))
     with reporting(Path(sys.argv[0]).name):
         try:
             found = importlib.import_module(module)

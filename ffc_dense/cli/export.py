@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ffc_dense.data.own import add_dataset_argument, register
-from ffc_dense.errors import UserError
+from ffc_dense.errors import CannotWrite, UserError
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.errors.wording import SEE_TRACEBACK, first_lines
 from ffc_dense.export import recording
@@ -58,6 +58,15 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(f"--opset: expected {OPSETS[0]} to {OPSETS[-1]}, got {args.opset}")
     if not Path(args.output).absolute().parent.is_dir():
         raise UserError(f"--output: the folder {Path(args.output).absolute().parent} does not exist")
+    if Path(args.output).is_dir():
+        raise UserError(f"--output: {args.output} is a folder; name a file")
+    try:  # before the minutes that recording takes
+        probe = Path(f"{args.output}.unchecked.pt2")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        fault = f"--output: {args.output} cannot be written ({error.strerror}); choose another folder"
+        raise CannotWrite(fault) from error
 
 
 def explain(output: str, what: str, error: Exception) -> str:

@@ -6,8 +6,8 @@ a classifier's images.
 
 For each of an image's most confident boxes, or of its largest predicted classes, or for the image itself, one PNG: the
 image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own
-prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its own maximum:
-the maps tell where the evidence lies, not how much there is.
+prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its
+own maximum: the maps tell where the evidence lies, not how much there is.
 
 Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
 config or checkpoint. docs/DIAGNOSIS.md says which feature map is explained.

@@ -55,7 +55,7 @@ def check_hmdb51(
         report.add("split-file", root / SPLITS_FOLDER, "the splits have different classes",
                    "unpack test_train_splits.rar there again")  # fmt: skip
     _check_unlisted(root, set(videos), report)
-    work = partial(_video_faults, root=root, fast=fast)
+    work = partial(video_faults, root=root, fast=fast)
     for faults in over_files(work, list(videos.values()), workers or default_workers(), "videos", progress):
         for fault in faults:
             report.add(*fault)
@@ -67,14 +67,14 @@ def _check_unlisted(root: Path, listed: set[tuple[str, str]], report: Report) ->
             report.add("unlisted-video", path, "no split file names it", "remove it, or add it to the split files")
 
 
-def _video_faults(video: Video, root: Path, fast: bool) -> list[tuple[str, Path, str, str]]:
-    """(kind, path, message, remedy) of a video and of its frames."""
+def video_faults(video: Video, root: Path, fast: bool, opens: bool = True) -> list[tuple[str, Path, str, str]]:
+    """(kind, path, message, remedy) of a video and of its frames. ``opens``: whether the file is looked into at all."""
     import cv2
 
     found: list[tuple[str, Path, str, str]] = []
     path, frames = video.path(root), video.frames(root)
     extracted = (frames / DONE).is_file()
-    if path.is_file():
+    if path.is_file() and opens:
         capture = cv2.VideoCapture(str(path))
         told = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         count = int(capture.grab())
@@ -85,7 +85,7 @@ def _video_faults(video: Video, root: Path, fast: bool) -> list[tuple[str, Path,
             found.append(("unreadable", path, "no frame can be decoded", "fetch the file again"))
         elif not fast and count < told:
             found.append(("unreadable", path, f"ends after {count} of {told} frames", "fetch the file again"))
-    elif not extracted:
+    elif not path.is_file() and not extracted:
         found.append(("missing-video", path, "a split file names it, and neither video nor frames are there",
                       "unpack its class's archive there"))  # fmt: skip
     if (root / FRAMES_FOLDER).is_dir() and not extracted:

@@ -99,7 +99,7 @@ def _write_split(root, split, count, seed):
         for number in (1, 2, 3):  # the real splits differ; here they are one
             with open(root / SPLITS_FOLDER / f"{action}_test_split{number}.txt", "a") as file:
                 file.writelines(added)
-    return {"videos": count}, provenance
+    return {"images": count}, provenance
 
 
 def _write_video(path, frames):

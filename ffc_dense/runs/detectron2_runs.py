@@ -10,7 +10,7 @@ from pathlib import Path
 from ..frameworks import DETECTRON2
 from ..method import options
 from . import lazy_runs
-from .files import is_number, read_json, read_json_lines, read_yaml
+from .files import checkpoint_of, is_number, read_json, read_json_lines, read_yaml
 from .run import STOCK, Evaluation, Run
 from .train_config import INCIDENTAL, recorded, without
 
@@ -165,7 +165,7 @@ def evaluation(folder: Path) -> Evaluation:
     try:
         if "evaluated" in content:
             source = content["evaluated"]
-            return Evaluation(path, Path(source["weights"]), {source["reduction"]: metrics}, source.get("dataset"))
+            return Evaluation(path, checkpoint_of(path, source), {source["reduction"]: metrics}, source.get("dataset"))
         # Written before results.json named its checkpoint: config.yaml is this evaluation's unless a later command
         # replaced it; then the checkpoint is found in no training's folder.
         cfg = read_yaml(folder / "config.yaml")

@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import os
 from pathlib import Path
 
 
@@ -65,6 +66,21 @@ def read_yaml(path: Path) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a yaml mapping, got {type(content).__name__}")
     return content
+
+
+def within_run(checkpoint: str | Path, folder: str | Path) -> dict[str, str]:
+    """``{"checkpoint": path}``, relative to ``folder``, for a record there that moves with the checkpoint's run; empty
+    for a checkpoint that does not lie in ``folder`` or a folder above.
+    """
+    place, here = Path(str(checkpoint).split("?")[0]).resolve(), Path(folder).resolve()
+    if place.parent not in (here, *here.parents):
+        return {}
+    return {"checkpoint": os.path.relpath(place, here)}
+
+
+def checkpoint_of(path: Path, record: dict) -> Path:
+    """The checkpoint that ``record`` in the file ``path`` is of: relative to the file where it lies in the same run."""
+    return path.resolve().parent / record["checkpoint"] if "checkpoint" in record else Path(record["weights"])
 
 
 def read_dumped_config(path: Path) -> dict:

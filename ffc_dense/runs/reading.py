@@ -9,7 +9,7 @@ from types import ModuleType
 
 from ..frameworks import FRAMEWORKS, Framework, by_name
 from . import detectron2_runs, mmengine_runs
-from .files import read_json
+from .files import checkpoint_of, read_json
 from .run import STOCK, Evaluation, Run
 
 REDUCTIONS = "reductions.json"  # of tools/eval_coco.py and tools/eval_cityscapes.py
@@ -108,7 +108,7 @@ def _evaluation(path: Path) -> Evaluation | None:
     try:
         results = content["results"]
         scores = reader_of(by_name(content["framework"])).reduced_scores(results)
-        return Evaluation(path, Path(content["weights"]), scores, content.get("dataset"))
+        return Evaluation(path, checkpoint_of(path, content), scores, content.get("dataset"))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error} is missing or of a wrong type; evaluate again") from error
 
@@ -143,11 +143,16 @@ def _attach(runs: dict[Path, Run], evaluation: Evaluation) -> None:
 
 
 def _training_folder(path: Path, checkpoint: Path) -> Path:
-    """The folder of a checkpoint; a relative path is tried from the folders above the evaluation, then from here."""
+    """The folder of a checkpoint; a relative path is tried from the folders above the evaluation, then from here. If it
+    is gone, the run that the evaluation lies in has been moved, if name and checkpoint are the same."""
     for start in (*path.resolve().parents, Path()):
         if (start / checkpoint).parent.is_dir() and checkpoint.name:
             return (start / checkpoint).parent.resolve()
-    return checkpoint.parent.resolve()
+    gone = checkpoint.parent.resolve()
+    for folder in path.resolve().parents[:2]:
+        if folder.name == gone.name and (folder / checkpoint.name).is_file() and is_run(folder):
+            return folder
+    return gone
 
 
 def _iteration(run: Run, checkpoint: Path) -> int | None:

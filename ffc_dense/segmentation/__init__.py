@@ -7,6 +7,8 @@ Importing this package (``custom_imports`` in a config) registers the ``FFC*Head
 
 try:
     import mmseg  # noqa: F401
+
+    from . import quiet_import  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "mmseg":
         raise

@@ -16,12 +16,14 @@ except ModuleNotFoundError as error:
 
 from .evaluation.metrics import CrossEntropy
 from .inputs.dataset import HMDB51
+from .inputs.dataset_check import CheckVideosHook
 from .inputs.transforms import ClipCenterCrop, ClipFlip, LoadClips, MultiScaleCornerCrop, PackClips
 from .model.classifiers import ClipPreprocessor, MARSClassifier, VideoClassifier
 from .model.resnext3d import ResNeXt3D
 
 __all__ = [
     "HMDB51",
+    "CheckVideosHook",
     "ClipCenterCrop",
     "ClipFlip",
     "ClipPreprocessor",

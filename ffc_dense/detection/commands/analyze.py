@@ -2,15 +2,23 @@
 
 import math
 
+from detectron2.config import CfgNode
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.utils.logger import setup_logger
 
 from ffc_dense.detection import PerReduction
-from ffc_dense.detection.commands.recipes import check_one_dataset, recipe_of
+from ffc_dense.detection.commands.recipes import Recipe, YamlRecipe, check_one_dataset, recipe_of
 from ffc_dense.detection.inspection.analysis import AnalyzedDetector
 from ffc_dense.errors.reporting import reading_input
 
 DECISION = "proposals that the box head classifies, with the class of the ground truth at IoU >= 0.5, else background"
+
+
+def load(source: Recipe | CfgNode, gallery: int) -> AnalyzedDetector:
+    """The trained detector; a wrong number of classes is named before its weights do not fit."""
+    recipe = YamlRecipe(source) if isinstance(source, CfgNode) else source
+    names = recipe.class_names()
+    return AnalyzedDetector(recipe.load()[0], names, gallery)
 
 
 def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, folder: str) -> dict:
@@ -21,7 +29,7 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
         recipe.check_boxes()
         dataset = check_one_dataset(recipe, ("coco",))  # scores are of boxes
         loader = recipe.loader(dataset, annotated=True)
-        analyzed = AnalyzedDetector(recipe.load()[0], recipe.class_names(), gallery)
+        analyzed = load(recipe, gallery)
     # The official implementation, where detectron2 would prefer its own faster one.
     evaluators = {name: COCOEvaluator(dataset, tasks=("bbox",), use_fast_impl=False) for name in analyzed.names}
     found = inference_on_dataset(analyzed, loader, PerReduction(evaluators))

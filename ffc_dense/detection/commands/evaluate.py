@@ -47,6 +47,7 @@ from ffc_dense.detection.inputs.startup import check_weights
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input, reporting
 from ffc_dense.frameworks import DETECTRON2
+from ffc_dense.runs.files import within_run
 from ffc_dense.safe_files import require_safetensors, without_query
 
 KEYS = ("MODEL.WEIGHTS", "OUTPUT_DIR", " ")
@@ -186,6 +187,7 @@ def main(args) -> dict:
         report = {"framework": DETECTRON2.name, "config": args.config_file, "weights": recipe.weights}
         if args.ensemble:
             report["ensemble"] = [list(pair) for pair in zip(args.configs, args.ensemble, strict=True)]
+        report |= within_run(recipe.weights, recipe.output_dir)
         first = recipe.datasets[0]
         report |= {"dataset": first, "results": scores[first], "datasets": scores}
         # Not reductions.json, whose scores belong to one training.

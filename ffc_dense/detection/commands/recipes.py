@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import PanopticFPN
@@ -23,7 +23,7 @@ from ..inputs.config_checks import lazy_datasets
 from ..inputs.config_errors import class_of_target, explain_build, explain_lazy
 from ..inputs.read_config import read_config
 from ..inputs.startup import choose_device
-from ..inspection.analysis import Annotated
+from ..inspection.analysis import Annotated, AnnotatedMapper
 from ..inspection.detector import class_names
 from ..model.opinions import FFC_TWINS, request_opinions
 
@@ -65,8 +65,7 @@ class YamlRecipe:
         """Of the test set; ``annotated``: the inputs keep their annotations."""
         if not annotated:
             return build_test_loader(self.cfg, dataset)
-        mapper = Annotated(DatasetMapper(self.cfg, is_train=False))
-        return build_detection_test_loader(self.cfg, dataset, mapper=mapper)
+        return build_detection_test_loader(self.cfg, dataset, mapper=AnnotatedMapper(self.cfg, is_train=False))
 
     def evaluator(self, dataset: str, folder: str, opinions: bool = False) -> DatasetEvaluator:
         return build_evaluator(dataset, folder, self.cfg, official=True, opinions=opinions)

@@ -48,6 +48,7 @@ from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.reliability.run_folder import claim_run_folder
+from ffc_dense.runs.files import within_run
 from ffc_dense.runs.train_config import changed_settings, write_train_config
 from ffc_dense.safe_files import require_safetensors
 from ffc_dense.text import write_json
@@ -139,6 +140,7 @@ def evaluate(cfg: CfgNode, resume: bool, folder: str = "") -> dict:
             "reduction": cfg.MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE if head.startswith("FFC") else "stock",
             "dataset": cfg.DATASETS.TEST[0] if len(cfg.DATASETS.TEST) == 1 else None,
         }
+        evaluated |= within_run(evaluated["weights"], cfg.OUTPUT_DIR)
         write_json({**results, "evaluated": evaluated}, os.path.join(cfg.OUTPUT_DIR, "results.json"))
     return results
 

@@ -9,6 +9,7 @@ from functools import partial
 from unittest.mock import patch
 
 import torch
+from detectron2.data import DatasetMapper
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Boxes, BoxMode, pairwise_ioa, pairwise_iou
 from torch import Tensor
@@ -32,6 +33,13 @@ class Annotated:
 
     def __call__(self, dataset_dict: dict) -> dict:
         return {**self.mapper(dataset_dict), "annotations": dataset_dict.get("annotations")}
+
+
+class AnnotatedMapper(DatasetMapper):
+    """Identical to :class:`DatasetMapper` at test time, except that ``annotations`` stay, as in :class:`Annotated`."""
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        return Annotated(super().__call__)(dataset_dict)
 
 
 class AnalyzedDetector(AllReductions):

@@ -17,6 +17,7 @@ from ...errors import UserError
 from ...errors.reporting import add_debug_argument, reading_input
 from ...frameworks import Framework
 from ...method.reductions import choose_reductions
+from ...runs.files import within_run
 from ...safe_files import add_weights_only_argument, require_safetensors, without_query
 from ..inputs import safe_loading
 from ..inputs.checkpoint import load_for_evaluation
@@ -152,7 +153,8 @@ def nested(metrics: dict[str, float]) -> dict:
 
 def write_report(args: argparse.Namespace, cfg: Config, framework: Framework, results: dict) -> Path:
     """Write the scores; returns their file, ``reductions.json`` or ``ensemble.json``."""
-    report = {"framework": framework.name, "config": args.config, "weights": args.checkpoint, "results": results}
+    report = {"framework": framework.name, "config": args.config, "weights": args.checkpoint}
+    report |= {**within_run(args.checkpoint, cfg.work_dir), "results": results}
     path = Path(cfg.work_dir, "reductions.json")
     if args.ensemble:  # no score of a single training: tools/results_table.py leaves it
         report["weights"], path = [args.checkpoint, *args.ensemble], path.with_name("ensemble.json")

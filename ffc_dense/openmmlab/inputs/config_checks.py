@@ -4,12 +4,13 @@ import copy
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 from mmengine.config import Config
 
 from ...errors import UserError
-from ...frameworks import FRAMEWORKS
+from ...frameworks import FRAMEWORKS, MMSEG
 from .config_errors import class_of, unregistered_type
 
 RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg",
@@ -70,12 +71,13 @@ def check_folders(cfg: Config, loaders: tuple[str, ...]) -> None:
 
 
 def checks_of(cfg: Config) -> ModuleType | None:
-    """``inputs/config_checks.py`` of the adapter whose framework has the config's ``default_scope``, if any.
+    """``inputs/config_checks.py`` of the adapter whose framework the ``default_scope`` names; mmseg's without one.
 
-    Its ``check_classes(model, dataset, name)`` and ``check_folder(dataset, name)`` raise a UserError.
+    Its ``check_classes(model, dataset, name)`` and ``check_folder(dataset, name)`` raise a UserError. None: the scope
+    is that of another framework, or of one that is not installed.
     """
-    rows = {row.scope: row for row in FRAMEWORKS if row.scope}
-    row = rows.get(cfg.get("default_scope") or "")
+    scope = cfg.get("default_scope") or MMSEG.scope
+    row = next((row for row in FRAMEWORKS if row.scope == scope and find_spec(row.package)), None)
     return import_module(f"{row.adapter}.inputs.config_checks") if row else None
 
 

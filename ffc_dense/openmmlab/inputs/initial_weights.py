@@ -78,7 +78,9 @@ def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None
         return
     check_digest(path, digest, lambda message: print_log(f"{key}: {message}", "current", logging.WARNING))
     given = _read(path, key)
-    if prefix:
+    if not prefix:  # mmengine's loader takes this one away, unless it is asked for a prefix
+        given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
+    else:
         start = prefix.rstrip(".") + "."
         given = {name.removeprefix(start): tensor for name, tensor in given.items() if name.startswith(start)}
     needed = {name: t for name, t in module.state_dict().items() if not name.endswith("num_batches_tracked")}
@@ -99,13 +101,13 @@ def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None
 
 
 def _read(path: Path, key: str) -> dict[str, Tensor]:
-    """The file's tensors under the names that mmengine's loader gives them. Runs no code of the file."""
+    """The file's tensors. Runs no code of the file."""
     try:
         content = read_checkpoint(path)
     except UnsafeFileError as error:
         raise ValueError(f"{key}: {error}") from error
     content = content.get("state_dict", content)
-    found = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    found = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not found:
         raise ValueError(f"{key}: {path} holds no named tensors; {REMEDY}")
     return found

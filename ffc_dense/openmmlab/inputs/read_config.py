@@ -1,9 +1,12 @@
 import argparse
 from functools import partial
+from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from ...errors import UserError
 from ...errors.reporting import reading_input
+from ...frameworks import recognise
 from . import safe_loading  # noqa: F401  (mmengine runs nothing in yaml configs)
 from .config_checks import check_config
 from .config_errors import explain_config, explain_options
@@ -27,6 +30,11 @@ def read_config(path: str, options: dict | None, trains: bool = False) -> Config
     Raises:
         UserError: the file, an option or a value of the config is wrong; the message names it.
     """
+    if Path(path).is_file() and Path(path).suffix in (".py", ".yaml", ".yml", ".json"):
+        framework, kind = recognise(path)
+        if not framework.scope:
+            tool = "lazyconfig_train_net.py" if kind == "lazy" else "train_net.py"
+            raise UserError(f"{path} is a config of {framework.title}: train it with `ffc-dense train` or tools/{tool}")
     with reading_input(partial(explain_config, path=path)):
         cfg = Config.fromfile(path)
     with reading_input(partial(explain_options, options=options)):

@@ -124,8 +124,8 @@ class AtomicCheckpointHook(CheckpointHook):
         return {path for path in paths if path}
 
     def _remove(self, path: str) -> None:
-        if is_main_process():
-            Path(path).unlink(missing_ok=True)
+        if is_main_process():  # in this folder: a path may be of the folder that this one is a copy of
+            Path(self.out_dir, Path(path).name).unlink(missing_ok=True)
 
     def _folder(self, runner: Runner) -> str:
         """Where mmengine's before_train is going to put the files."""

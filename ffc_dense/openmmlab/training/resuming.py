@@ -15,7 +15,8 @@ def checkpoint_to_resume(
 
     Identical to ``mmengine.runner.find_latest_checkpoint``, except that the file is read to its end before it is
     trusted, and that another one is taken if need be, see :func:`.choose_checkpoint`. Addresses such as ``s3://...``
-    and folders (DeepSpeed) in the pointer are taken as they are.
+    and folders (DeepSpeed) in the pointer are taken as they are. In a folder that was moved or copied, its own file is
+    meant.
 
     Args:
         work_dir: where ``last_checkpoint`` lies.
@@ -30,6 +31,11 @@ def checkpoint_to_resume(
     named = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
     if named and ("://" in named or Path(named).is_dir()):
         return named, ""
+    own = Path(folder or work_dir, Path(named).name)
+    if named and Path(named).is_file() and own.is_file() and not own.samefile(named):
+        # This folder is a copy: its own files count, not those of the folder that the pointer was written in.
+        path, _ = choose_checkpoint(pointer, str(own), saved_checkpoints(Path(folder or work_dir), filename_tmpl))
+        return path, f"{pointer} names {named}, of another folder: going on from {path}"
     return choose_checkpoint(pointer, named, saved_checkpoints(Path(folder or work_dir), filename_tmpl))
 
 

@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...method.layers import FFCLinear
+from ...openmmlab.inputs.initial_weights import check_initial_weights
 
 
 @MODELS.register_module()
@@ -104,9 +105,14 @@ class MARSClassifier(VideoClassifier):
 
     @property
     def teacher(self) -> nn.Module:
-        """Built and loaded at the first call, so that tests need no file of it."""
+        """Built and loaded at the first call, so that tests need no file of it.
+
+        Raises:
+            FileNotFoundError, ValueError: the file is not there, or lacks a tensor; the message names the key.
+        """
         if not self._teacher:
-            teacher = MODELS.build(self.teacher_config)
+            teacher, init = MODELS.build(self.teacher_config), self.teacher_config["init_cfg"]
+            check_initial_weights(teacher, init["checkpoint"], init.get("prefix"), "model.teacher.init_cfg.checkpoint")
             teacher.init_weights()
             teacher.requires_grad_(False).eval()
             self._teacher.append(teacher.to(next(self.parameters()).device))

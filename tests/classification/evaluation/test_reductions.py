@@ -68,7 +68,7 @@ def test_the_outputs_of_all_members_vote_as_in_the_literal_vote(literal):
     inputs = images(20)
     joined = torch.cat([torch.stack(literal.outputs(m.head.fc, m.extract_feat(inputs)[-1])) for m in members])
     assert joined.shape == (21, 20, K)
-    winners = [literal.winners(ballot, rounding=1e-5) for ballot in literal.ballots(joined, 2)]
+    winners = [literal.winners(ballot, rounding=1e-5) for ballot in literal.samples(joined, 2)]
     found = scores(ensemble(members), inputs)
     for n, winner in enumerate(winners):
         assert any(torch.allclose(found[n], joined[m, n].softmax(0), atol=1e-4) for m in winner)
@@ -93,7 +93,7 @@ def test_stock_members_vote_with_one_output_each(literal):
     model = ensemble(members, head="LinearClsHead")
     with reduced(model, "vote"):
         found = scores(model)
-    for n, ballot in enumerate(literal.ballots(logits, 2)):
+    for n, ballot in enumerate(literal.samples(logits, 2)):
         assert any(torch.allclose(found[n], logits[m, n].softmax(0), atol=1e-5) for m in literal.winners(ballot, 1e-5))
     with reduced(model, "mean"):
         torch.testing.assert_close(scores(model), logits.mean(0).softmax(1))

@@ -69,7 +69,7 @@ def test_the_rows_are_those_of_a_literal_count(folder, literal):
         outputs = torch.stack(literal.outputs(layer, feature))
         stages = literal.stages(feature, list(layer.filters), -1)
     truth = torch.arange(10).repeat_interleave(3)
-    winners = [literal.winners(ballot)[0] for ballot in literal.ballots(outputs, 2)]
+    winners = [literal.winners(ballot)[0] for ballot in literal.samples(outputs, 2)]
     voted = torch.stack([outputs[m, n] for n, m in enumerate(winners)])
     first = outputs[0].argmax(1)
     logits = {**{f"out{m + 1}": outputs[m] for m in range(7)}, "mean": outputs.mean(0), "vote": voted}

@@ -193,7 +193,7 @@ def test_in_testing_the_literal_vote_decides(name, literal):
     head = trained(build(f"FFC{name}")).eval()
     outputs = torch.stack(literal.outputs(head.ffc_layer, classified(head)))
     torch.testing.assert_close(head.outputs(features()), outputs, rtol=1e-4, atol=1e-4)
-    winners = [literal.winners(ballot)[0] for ballot in literal.ballots(outputs, 2)]
+    winners = [literal.winners(ballot)[0] for ballot in literal.samples(outputs, 2)]
     expected = torch.stack([outputs[m, n] for n, m in enumerate(winners)])
     torch.testing.assert_close(head(features()), expected, rtol=1e-4, atol=1e-4)
     for n, sample in enumerate(head.predict(features(), samples())):

@@ -218,6 +218,15 @@ def test_augmented_scores_have_names_of_their_own(root, tmp_path):
     assert results["bbox_TTA"]["AP"] == pytest.approx(found["vote"]["bbox_TTA"]["AP"], abs=1e-6)
 
 
+def test_a_training_ends_with_the_augmented_scores(root, tmp_path):
+    dataset = register(root, "coco")
+    write_model(tmp_path, dataset, *TTA, "DATASETS.TRAIN", (dataset,), "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 1)
+    code, _, err = run_tool("train_net", "--config-file", tmp_path / "config.yaml", "SOLVER.STEPS", "()")
+    assert code == 0, err[-3000:]
+    found = {key for line in (tmp_path / "out" / "metrics.json").read_text().splitlines() for key in json.loads(line)}
+    assert {"bbox/AP", "bbox_TTA/AP"} <= found
+
+
 @pytest.mark.parametrize("options", [PANOPTIC, KEYPOINTS, RETINANET], ids=["panoptic", "keypoints", "retinanet"])
 def test_augmentation_is_refused_where_detectron2_has_none(root, tmp_path, options):
     heads = "StandardROIHeads" if options is RETINANET else "FFCStandardROIHeads"

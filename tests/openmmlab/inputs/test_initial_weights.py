@@ -148,10 +148,21 @@ def test_complete_weights_pass_with_and_without_wrapping(tmp_path):
     module = backbone()
     weights = weights_of(module)
     plain = {**weights, "fc.weight": torch.zeros(2, 2)}
-    whole = {"state_dict": {f"module.backbone.{key}": tensor for key, tensor in weights.items()}}
-    for content, prefix in ((plain, None), ({"state_dict": plain}, None), (whole, "backbone"), (whole, "backbone.")):
+    whole = {"state_dict": {f"backbone.{key}": tensor for key, tensor in weights.items()}}
+    parallel = {"state_dict": {f"module.{key}": tensor for key, tensor in weights.items()}}
+    for content, prefix in ((plain, None), ({"state_dict": plain}, None), (whole, "backbone"), (whole, "backbone."),
+                            (parallel, None), (parallel, "module")):  # fmt: skip
         torch.save(content, tmp_path / "weights.pth")
         check_initial_weights(module, str(tmp_path / "weights.pth"), prefix, KEY)
+
+
+def test_a_wrapper_s_name_before_the_prefix_is_refused_as_by_mmengine_itself(tmp_path):
+    module = backbone()
+    state = {f"module.backbone.{key}": tensor for key, tensor in weights_of(module).items()}
+    torch.save({"state_dict": state}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=f"{KEY}: .*lacks"):
+        check_initial_weights(module, str(tmp_path / "weights.pth"), "backbone", KEY)
+    check_initial_weights(module, str(tmp_path / "weights.pth"), "module.backbone", KEY)
 
 
 def stem_of_64(path):

@@ -22,7 +22,6 @@ from ffc_dense.openmmlab.inputs.config_errors import class_of, type_name
         "mmengine.SGD",
         "torch.optim.AdamW",
         "torch.optim.adamw.AdamW",
-        "mmengine.optim.optimizer.builder.TORCH_OPTIMIZERS",
     ],
 )
 def test_an_optimizer_is_what_mmengine_finds(name):

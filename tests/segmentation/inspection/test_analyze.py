@@ -205,7 +205,7 @@ def test_a_binary_head_is_decided_by_the_probability_of_its_label():
     probability = torch.tensor([[[0.9, 0.4], [0.2, 0.5]]])
     label = torch.tensor([[[1.0, 1.0], [0.0, 1.0]]])  # mmseg's threshold is 0.3
     truth = torch.tensor([[[0, 1], [255, 1]]])
-    label, confidence, right, truth = _decided(sample(probability, label, truth))
+    label, confidence, right, truth = _decided(sample(probability, label, truth), 255, 2)
     assert label.tolist() == [1, 1, 0, 1] and truth.tolist() == [0, 1, NONE, 1]
     assert confidence.tolist() == pytest.approx([0.9, 0.4, 0.8, 0.5])
     assert right[[0, 1, 3]].tolist() == pytest.approx([0.1, 0.4, 0.5])
@@ -213,7 +213,7 @@ def test_a_binary_head_is_decided_by_the_probability_of_its_label():
 
 def test_huge_and_equal_scores_have_a_confidence():
     logits = torch.tensor([[1e30, 2.0], [-1e30, 2.0], [0.0, 2.0]])[:, None]
-    _, confidence, right, _ = _decided(sample(logits, logits.argmax(0, keepdim=True), torch.tensor([[[1, 2]]])))
+    _, confidence, right, _ = _decided(sample(logits, logits.argmax(0, keepdim=True), torch.tensor([[[1, 2]]])), 255, 3)
     assert confidence.tolist() == pytest.approx([1, 1 / 3]) and right.tolist() == pytest.approx([0, 1 / 3])
 
 
@@ -223,7 +223,7 @@ def test_probabilities_in_strips_are_those_of_the_softmax_and_0_where_a_score_is
     label, truth = logits.argmax(0, keepdim=True), torch.arange(45).view(1, 5, 9) % 4
     truth[0, 4, 8] = 255
     logits[0, 0, 0], logits[1, 0, 1] = float("nan"), float("inf")
-    label, confidence, right, truth = _decided(sample(logits, label, truth))
+    label, confidence, right, truth = _decided(sample(logits, label, truth), 255, 4)
     expected = logits.double().flatten(1).softmax(0).nan_to_num(0)
     known = torch.arange(45)[truth != NONE]
     assert len(known) == 44 and confidence[:2].tolist() == right[:2].tolist() == [0, 0]

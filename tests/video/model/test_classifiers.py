@@ -139,3 +139,10 @@ def test_a_mars_model_is_tested_on_rgb_without_its_teacher(flow_checkpoint):
 def test_a_mars_model_without_a_trained_teacher_is_refused():
     with pytest.raises(ValueError, match=r"teacher\.init_cfg: expected dict"):
         classifier(kind="MARSClassifier", teacher=dict(BACKBONE, in_channels=2))
+
+
+def test_a_teacher_of_another_network_is_refused_by_the_name_of_its_key(flow_checkpoint):
+    options = mars(flow_checkpoint[0])
+    options["teacher"]["in_channels"] = 3
+    with pytest.raises(ValueError, match=r"model\.teacher\.init_cfg\.checkpoint: .*other shapes for 1 \(conv1\.weight"):
+        classifier(**options)
