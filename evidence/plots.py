@@ -29,11 +29,11 @@ def draw(results: list[Result], docs: Path) -> None:
 
 def differences(results: list[Result]):
     """What each classifier gains over the stock one at the longest schedule: each seed, mean and 95 % interval."""
-    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(14, 3.4), layout="constrained")
+    figure, panels = _panels(results)
     lines = [("stock_lr10", "out1", "stock, rate x 10"), ("ln", "out1", "one LayerNorm"),
              ("ln_relu", "out1", "LayerNorm + ReLU"), ("ffc", "vote", "FFC, vote"), ("ffc", "mean", "FFC, mean"),
              ("ffc", "out1", "FFC, Out1"), ("ffc", "out3", "FFC, Out3"), ("ffc", "out7", "FFC, Out7")]  # fmt: skip
-    for panel, task in zip(panels, SCHEDULES, strict=True):
+    for task, panel in panels.items():
         longest = SCHEDULES[task][-1]
         stock = series(results, task, "stock", longest, "out1")
         rows = [(label, COLOURS.get(head, OTHER), series(results, task, head, longest, rule))
@@ -57,6 +57,14 @@ def ablations(results: list[Result]):
         panel.set_title(f"{TITLES[task]}, {middle} iterations", fontsize=10)
         panel.set_xlabel(f"{METRIC[task]} minus that of one LayerNorm")
     return figure
+
+
+def _panels(results: list[Result]):
+    """A figure with a panel for each task that has runs: {task: panel}."""
+    tasks = [task for task in SCHEDULES if any(result.run.task == task for result in results)]
+    figure, panels = plt.subplots(1, len(tasks) or 1, figsize=(11 / 3 * max(len(tasks), 2), 3.4), layout="constrained",
+                                  squeeze=False)  # fmt: skip
+    return figure, dict(zip(tasks, panels[0], strict=False))
 
 
 def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> None:
@@ -84,8 +92,8 @@ def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> N
 
 def curves(results: list[Result]):
     """Learning curves: the mean over the seeds, and the lowest and highest of them."""
-    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(14, 3.4), layout="constrained")
-    for panel, task in zip(panels, SCHEDULES, strict=True):
+    figure, panels = _panels(results)
+    for task, panel in panels.items():
         longest = SCHEDULES[task][-1]
         for head in MAIN:
             found = [result.curve for result in results

@@ -1,11 +1,12 @@
-"""Train and evaluate Faster R-CNN and PSPNet, stock and FFC, on the mini dataset, on the CPU.
+"""Train and evaluate Faster R-CNN, PSPNet and ResNet-18, stock and FFC, on the mini dataset, on the CPU.
 
     make demo                                       # in the clone: builds the environment first
     python tools/demo.py [--work-dir work_dirs/demo]
 
 Works in the current folder: the datasets go to ``data``, the runs to ``work_dirs/demo``. Each stage runs command lines
-as two processes side by side; training and testing are the frameworks' own. A finished stage is not run again, an
-interrupted training resumes from its last checkpoint. It ends with a table, pictures and report.html.
+as two processes side by side. The trainings and the tests of the stock models are the frameworks' own; FFC is scored
+under its reductions in one pass. What is finished is not run again, an interrupted training resumes from its last
+checkpoint. It ends with a table, pictures and report.html.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..frameworks import DETECTRON2, MMSEG
+from ..frameworks import DETECTRON2, MMPRETRAIN, MMSEG, Framework
+from ..minidata.folder import MARKER
 from ..paper import compare, read_runs
 from ..paper.markdown import scores
 from ..reliability import jobs
@@ -34,6 +36,9 @@ from .shipped_configs import config_path
 SIDE_BY_SIDE = 2
 DETECTOR = "mini_coco/faster_rcnn_R_18_FPN_ffc.yaml"
 SEGMENTOR = "mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
+CLASSIFIER = "mini_imagenet/resnet18-ffc_1xb32-504_mini-imagenet-64x64.py"
+REDUCTIONS = "vote,mean"
+USED = (DETECTRON2, MMSEG, MMPRETRAIN)
 
 
 @dataclass(eq=False)
@@ -73,8 +78,9 @@ class DemoJob(Job):
 
 
 def demo_job(name: str, folder: Path, command: list[str], progress: str = "", iterations: int = 0) -> DemoJob:
-    """A job that is done until its command, this package, its configs or torch change."""
-    key = hashlib.sha256((json.dumps(command) + code_digest()).encode()).hexdigest()
+    """A job that is done until its command, the datasets, this package, its configs or torch change."""
+    datasets = [path.read_text() for path in sorted(Path("data").glob(f"*/{MARKER}"))]
+    key = hashlib.sha256((json.dumps([command, datasets]) + code_digest()).encode()).hexdigest()
     log, marker = folder.with_name(folder.name + ".log"), folder.with_name(folder.name + ".done")
     return DemoJob(name, command, folder, key, log, environment(), marker, None, progress, iterations)
 
@@ -129,9 +135,9 @@ def ours(module: str, *arguments: str | Path) -> list[str]:
     return [sys.executable, "-c", f"from {module} import command; command()", *map(str, arguments)]
 
 
-def mmseg_s(script: str, *arguments: str | Path) -> list[str]:
-    """That of mmseg's own train.py or test.py, as its wheel installs them."""
-    folder = Path(importlib.util.find_spec("mmseg").submodule_search_locations[0]) / ".mim/tools"
+def own(framework: Framework, script: str, *arguments: str | Path) -> list[str]:
+    """That of the own train.py or test.py of a framework on mmengine, as its wheel installs them."""
+    folder = Path(importlib.util.find_spec(framework.package).submodule_search_locations[0]) / ".mim/tools"
     return [sys.executable, str(folder / script), *map(str, arguments)]
 
 
@@ -140,6 +146,7 @@ def detection_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[Dem
     stock, ffc = work / "faster_rcnn", work / "faster_rcnn_ffc"
     configs = {stock: config_path("mini_coco/faster_rcnn_R_18_FPN.yaml"), ffc: config_path(DETECTOR)}
     module = "ffc_dense.detection.commands.train"
+    checkpoint = "model_final.pth"
 
     def train(name, folder):
         options = ["--resume", "OUTPUT_DIR", folder, "SOLVER.MAX_ITER", str(iterations)]
@@ -147,79 +154,88 @@ def detection_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[Dem
         command = ours(module, "--config-file", configs[folder], *options)
         return demo_job(name, folder, command, "metrics.json", iterations)
 
-    def evaluate(name, folder, reduce):
-        options = ["OUTPUT_DIR", folder / f"eval_{reduce}", "MODEL.WEIGHTS", folder / "model_final.pth"]
-        if folder == ffc:
-            options += ["MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE", reduce]
-        command = ours(module, "--config-file", configs[folder], "--eval-only", *options)
-        return demo_job(name, folder / f"eval_{reduce}", command)
+    def evaluate(name, folder, command, *options):
+        out = folder / "eval"
+        return demo_job(name, out, [*ours(command, "--config-file", configs[folder]), *map(str, options)])
 
+    tested = ["--eval-only", "OUTPUT_DIR", stock / "eval", "MODEL.WEIGHTS", stock / checkpoint]
+    scored = ["--reduce", REDUCTIONS, "--output", ffc / "eval", "MODEL.WEIGHTS", ffc / checkpoint]
     return [train("Faster R-CNN", stock), train("Faster R-CNN FFC", ffc)], [
-        evaluate("Faster R-CNN", stock, "stock"),
-        evaluate("Faster R-CNN FFC, vote", ffc, "vote"),
-        evaluate("Faster R-CNN FFC, mean", ffc, "mean"),
+        evaluate("Faster R-CNN, test", stock, module, *tested),
+        evaluate("Faster R-CNN FFC, vote and mean", ffc, "ffc_dense.detection.commands.evaluate", *scored),
     ]
 
 
-def segmentation_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[DemoJob]]:
-    """Training and evaluation of PSPNet by mmseg's own ``train.py`` and ``test.py``."""
-    stock, ffc = work / "pspnet", work / "pspnet_ffc"
-    configs = {
-        stock: config_path("mini_cityscapes/pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128.py"),
-        ffc: config_path(SEGMENTOR),
-    }
+def mmengine_jobs(
+    framework: Framework, name: str, ffc_config: str, stock: Path, iterations: int, *options: str
+) -> tuple[list[DemoJob], list[DemoJob]]:
+    """Training of a stock model and its FFC twin by the framework's own ``train.py``, and their evaluation.
+
+    The stock model is tested by the framework's ``test.py``, FFC under its reductions in one pass, with ``options``.
+    """
+    ffc = stock.with_name(stock.name + "_ffc")
+    configs = {stock: config_path(ffc_config.replace("-ffc_", "_")), ffc: config_path(ffc_config)}
 
     def train(name, folder):
-        options = [f"train_cfg.max_iters={iterations}", f"param_scheduler.0.end={iterations}"]
-        command = mmseg_s("train.py", configs[folder], "--work-dir", folder, "--resume", "--cfg-options", *options)
-        return demo_job(name, folder, command, "*/vis_data/scalars.json", iterations)
+        keys = [f"train_cfg.max_iters={iterations}", f"param_scheduler.0.end={iterations}"]
+        arguments = [configs[folder], "--work-dir", folder, "--resume", "--cfg-options", *keys]
+        return demo_job(name, folder, own(framework, "train.py", *arguments), "*/vis_data/scalars.json", iterations)
 
-    def evaluate(name, folder, reduce):
-        checkpoint, out = folder / f"iter_{iterations}.pth", folder / f"eval_{reduce}"
-        options = ["--cfg-options", f"model.decode_head.test_reduce={reduce}"] if folder == ffc else []
-        return demo_job(name, out, mmseg_s("test.py", configs[folder], checkpoint, "--work-dir", out, *options))
+    def evaluate(name, folder, command):
+        arguments = [str(configs[folder]), str(folder / f"iter_{iterations}.pth"), "--work-dir", str(folder / "eval")]
+        return demo_job(name, folder / "eval", command + arguments)
 
-    return [train("PSPNet", stock), train("PSPNet FFC", ffc)], [
-        evaluate("PSPNet", stock, "stock"),
-        evaluate("PSPNet FFC, vote", ffc, "vote"),
-        evaluate("PSPNet FFC, mean", ffc, "mean"),
+    scored = [*ours(f"{framework.adapter}.commands.evaluate"), "--reduce", REDUCTIONS, *options]
+    return [train(name, stock), train(f"{name} FFC", ffc)], [
+        evaluate(f"{name}, test", stock, own(framework, "test.py")),
+        evaluate(f"{name} FFC, vote and mean", ffc, scored),
     ]
 
 
-def looking_jobs(work: Path, iterations: int) -> list[DemoJob]:
-    """What each output of the two FFC runs decides, and their predictions as pictures."""
-    detector, segmentor = work / "faster_rcnn_ffc/model_final.pth", work / f"pspnet_ffc/iter_{iterations}.pth"
+def looking_jobs(detector: Path, segmentor: Path, classifier: Path) -> list[DemoJob]:
+    """What each output of the FFC models decides, and their predictions as pictures.
+
+    Args:
+        detector, segmentor, classifier: their checkpoints, each in its run's folder.
+    """
     found = []
     for name, config, checkpoint in (
         ("Faster R-CNN FFC", config_path(DETECTOR), detector),
         ("PSPNet FFC", config_path(SEGMENTOR), segmentor),
+        ("ResNet-18 FFC", config_path(CLASSIFIER), classifier),
     ):
         out = checkpoint.parent / f"analysis_{checkpoint.stem}"
         command = ours("ffc_dense.cli.analyze", config, checkpoint, "--output", out)
         found.append(demo_job(f"{name}, analysis", out, command))
-    out, images = work / "pictures_detection", first_images("data/mini_coco/val2017")
+    work = detector.parent.parent
+    out, images = work / "pictures_detection", some_images("data/mini_coco/val2017")
     options = ["--config-file", config_path(DETECTOR), "--weights", detector, "--opinions", "--input", *images]
     command = ours("ffc_dense.detection.commands.predict", *options, "--output", out, "--opts", "MODEL.DEVICE", "cpu")
     found.append(demo_job("Faster R-CNN FFC, pictures", out, command))
-    out, images = work / "pictures_segmentation", first_images("data/mini_cityscapes/leftImg8bit/val")
+    out, images = work / "pictures_segmentation", some_images("data/mini_cityscapes/leftImg8bit/val")
     options = [config_path(SEGMENTOR), segmentor, "--maps", "--input", *images, "--output", out, "--device", "cpu"]
     found.append(demo_job("PSPNet FFC, pictures", out, ours("ffc_dense.segmentation.commands.predict", *options)))
+    out, images = work / "pictures_classification", some_images("data/mini_imagenet/val")
+    options = [config_path(CLASSIFIER), classifier, "--input", *images, "--output", out, "--device", "cpu"]
+    found.append(demo_job("ResNet-18 FFC, pictures", out, ours("ffc_dense.classification.commands.predict", *options)))
     return found
 
 
-def first_images(folder: str) -> list[Path]:
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix in (".jpg", ".png"))[:4]
+def some_images(folder: str) -> list[Path]:
+    """Four of all images below a folder, from its beginning to its end."""
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix in (".jpg", ".png", ".JPEG"))
+    return [found[i * len(found) // 4] for i in range(4)]
 
 
 def table(runs: list[Path]) -> str:
     """The scores of stock and FFC, a table for each framework."""
     comparisons = [each for each in compare(read_runs(runs)) if each.runs]
-    groups = ([each for each in comparisons if each.framework == row] for row in (DETECTRON2, MMSEG))
+    groups = ([each for each in comparisons if each.framework == row] for row in USED)
     return "\n\n".join(scores(group) for group in groups)
 
 
 def check_frameworks() -> None:
-    for framework in (DETECTRON2, MMSEG):
+    for framework in USED:
         if importlib.util.find_spec(framework.package) is None:
             sys.exit(f"demo: {framework.title} is not installed: {framework.install}")
 
@@ -229,6 +245,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"), help="default: %(default)s")
     parser.add_argument("--detection-iterations", type=int, default=280, metavar="N", help="default: %(default)s")
     parser.add_argument("--segmentation-iterations", type=int, default=400, metavar="N", help="default: %(default)s")
+    parser.add_argument("--classification-iterations", type=int, default=504, metavar="N", help="default: %(default)s")
+    for name in ("--num-train", "--num-val"):
+        parser.add_argument(name, type=int, metavar="N", help="images of each mini dataset, as of ffc-dense minidata")
     return parser.parse_args(argv)
 
 
@@ -246,19 +265,33 @@ def main(argv: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings are stopped too
 
     print("== mini dataset", flush=True)
-    subprocess.run([sys.executable, "-m", "ffc_dense.minidata", "all", "--root", "data"], check=True)
-    train_detection, evaluate_detection = detection_jobs(work, args.detection_iterations)
-    train_segmentation, evaluate_segmentation = segmentation_jobs(work, args.segmentation_iterations)
-    run("training Faster R-CNN (detectron2), stock and FFC", train_detection)
-    run("training PSPNet (mmseg), stock and FFC", train_segmentation)
-    run("evaluating; FFC twice from one checkpoint", evaluate_detection + evaluate_segmentation)
-    run("looking at the outputs of FFC", looking_jobs(work, args.segmentation_iterations))
+    counts = {"--num-train": args.num_train, "--num-val": args.num_val}
+    given = [str(part) for pair in counts.items() if pair[1] is not None for part in pair]
+    subprocess.run([sys.executable, "-m", "ffc_dense.minidata", "all", "--root", "data", *given], check=True)
+    names = ("faster_rcnn", "pspnet", "resnet18")
+    detection, evaluate_detection = detection_jobs(work, args.detection_iterations)
+    segmentation, evaluate_segmentation = mmengine_jobs(
+        MMSEG, "PSPNet", SEGMENTOR, work / names[1], args.segmentation_iterations, "--no-png"
+    )
+    classification, evaluate_classification = mmengine_jobs(
+        MMPRETRAIN, "ResNet-18", CLASSIFIER, work / names[2], args.classification_iterations
+    )
+    run("training Faster R-CNN (detectron2), stock and FFC", detection)
+    run("training PSPNet (mmseg), stock and FFC", segmentation)
+    run("training ResNet-18 (mmpretrain), stock and FFC", classification)
+    looking = looking_jobs(
+        work / "faster_rcnn_ffc/model_final.pth",
+        work / f"pspnet_ffc/iter_{args.segmentation_iterations}.pth",
+        work / f"resnet18_ffc/iter_{args.classification_iterations}.pth",
+    )
+    evaluating = evaluate_detection + evaluate_segmentation + evaluate_classification
+    run("evaluating, and looking at the outputs of FFC", evaluating + looking)
     print("\n== results", flush=True)
-    runs = [work / name for name in ("faster_rcnn", "faster_rcnn_ffc", "pspnet", "pspnet_ffc")]
+    runs = [work / (name + end) for name in names for end in ("", "_ffc")]
     print(table(runs), flush=True)
     page = ours("ffc_dense.cli.report", *runs, "--output", work / "report.html")
     subprocess.run(page, env={**os.environ, **environment()}, check=True)
-    pictures = [os.path.relpath(work / f"pictures_{kind}") for kind in ("detection", "segmentation")]
+    pictures = [os.path.relpath(work / f"pictures_{kind}") for kind in ("detection", "segmentation", "classification")]
     print(f"pictures: {', '.join(pictures)}")
     print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; started again, it keeps what is done.")
     print("One seed of a short run on small data: no evidence for or against FFC.")
