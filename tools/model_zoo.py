@@ -41,6 +41,7 @@ IN_README = ("faster_rcnn_R_18_FPN", "pspnet_r18-d8_1xb4-400_mini-cityscapes-128
 SECTIONS = {
     "imagenet": lambda path: path.parent.name == "imagenet" and re.match(r"res(net\d|next)(?!.*_instant)", path.stem),
     "imagenet-tricks": lambda path: path.parent.name == "imagenet" and re.match("resnetv1d|s[er]", path.stem),
+    "hmdb51": lambda path: path.parent.name == "hmdb51",
     "coco-paper": lambda path: path.parent.name == "coco" and "_paper" in path.stem,
     "coco": lambda path: path.parent.name == "coco" and not re.search("_paper|_instant_test", path.stem),
     "cityscapes-paper": lambda path: path.parent.name == "cityscapes" and path.stem.endswith("_toolbox"),
@@ -62,7 +63,7 @@ def gpu_hours(entry: dict, counts: dict[str, dict]) -> float:
     for pattern, seconds, _ in DETECTRON2_SPEED:
         if entry["config"].startswith("configs/coco/") and name.startswith(pattern):
             return images * seconds * 8 / 16 / 3600
-    if entry["config"].startswith("configs/imagenet/"):
+    if entry["config"].startswith(("configs/imagenet/", "configs/hmdb51/")):
         return images / IMAGENET_SPEED * entry["flops"] / counts[IMAGENET_TIMED]["flops"] / 3600
     timed = counts[MMSEG_TIMED]
     stock = next(other for path, other in counts.items() if Path(path).stem == name)
@@ -109,7 +110,8 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
     else:
         hours = f"not trained yet: needs about {gpu_hours(entry, counts):.0f} GPU-hours"
         ours = (not lazy and our_score(name, ffc, results)) or hours
-        gpus = {1: 1, 8: 4, 16: 8, 256: 8, 1024: 8}[entry["images_per_iteration"]]
+        named = re.search(r"_(\d+)xb\d+-", path.stem)  # of mmengine's configs
+        gpus = named[1] if named else {1: 1, 16: 8}[entry["images_per_iteration"]]
         command = f"tools/dist_train.sh {relative} {gpus}"
     cells = [
         f"[{path.stem}](../{relative})" + (" (LazyConfig)" if lazy else ""),

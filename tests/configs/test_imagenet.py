@@ -20,6 +20,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TRANSFORMS
+from mmpretrain.structures import DataSample
 from small_classifier import on_meta
 
 from ffc_dense.method.reductions import ffc_layers
@@ -217,6 +218,34 @@ def test_the_test_crop_is_the_centre_of_the_image_that_pil_resized():
     resized = np.asarray(Image.fromarray(image).resize((341, 256), Image.BILINEAR))
     top, left = 16, 58  # as torchvision rounds (341 - 224) / 2
     assert np.array_equal(results["img"], resized[top : top + 224, left : left + 224])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"resnet18-ffc_{SCHEDULE}",
+        f"resnext50-32x4d-ffc_{SCHEDULE}",
+        f"srmresnet50-ffc_{SCHEDULE}",
+        f"resnetv1d50-ffc_8xb128-{TRICKS[-1]}_in1k",
+    ],
+)
+def test_a_training_step_gives_every_parameter_a_gradient(name):
+    init_default_scope("mmpretrain")
+    torch.manual_seed(0)
+    model = MODELS.build(config(name).model).train()
+    model.init_weights()
+    if model.backbone.zero_init_residual:  # behind a zero gamma nothing has a gradient
+        for block in model.backbone.modules():
+            if hasattr(block, "conv3"):
+                torch.nn.init.ones_(block.norm3.weight)
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    samples = [DataSample().set_gt_label(label) for label in (1, 5, 999, 0)]
+    data = model.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)
+    assert ("gt_score" in data["data_samples"][0]) == ("mixup" in name)
+    model(**data, mode="loss")["loss"].backward()
+    without = [each for each, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # The style weights start at 0, so that this BatchNorm has nothing to scale in the first step.
+    assert all(each.endswith("se_layer.bn.weight") for each in without) and bool(without) == ("srm" in name)
 
 
 def test_the_instant_test_trains_and_validates_through_mmpretrain_s_train_script(tmp_path):

@@ -5,6 +5,7 @@ from functools import partial
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ffc_dense.classification.commands.evaluate import check_class_order
 from ffc_dense.classification.inspection import analysis  # noqa: F401  (registers the loop)
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
@@ -39,6 +40,7 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
     with reading_input(partial(explain_build, cfg=cfg)):
         runner = Runner.from_cfg(cfg)
         load_for_evaluation(runner.model, checkpoint)
+        check_class_order(runner, [checkpoint])
         loop = runner.test_loop
     with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
         found = runner.test()

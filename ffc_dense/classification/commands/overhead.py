@@ -13,7 +13,7 @@ import ffc_dense.openmmlab.inputs.safe_loading  # noqa: F401  (mmengine runs not
 from ffc_dense.inspection.cost import Count
 from ffc_dense.openmmlab.commands.overhead import count_model, gpus_and_batch
 
-TRAINING_IMAGES = 1_281_167  # of ImageNet-1k
+TRAINING = {"ImageNet": 1_281_167, "HMDB51": 3_570}  # images, or videos of a split
 
 # What the paper says of stock models, GFLOPs (Tables 2 and 3).
 PAPER = {
@@ -35,22 +35,24 @@ def schedule(path: str) -> dict:
     """Length and batch of the training; see :func:`gpus_and_batch`. An epoch ends with a smaller batch."""
     cfg = Config.fromfile(path)
     gpus, batch = gpus_and_batch(path, cfg)
-    epoch = -(-TRAINING_IMAGES // (gpus * batch))
+    epoch = -(-TRAINING.get(cfg.train_dataloader.dataset.type, 0) // (gpus * batch))
     iterations = cfg.train_cfg.get("max_iters") or cfg.train_cfg.max_epochs * epoch
     return {"iterations": iterations, "images_per_iteration": gpus * batch}
 
 
-def input_size(cfg: Config) -> tuple[int, int]:
-    """(height, width) of the crop that the config tests on."""
-    crops = [step.crop_size for step in cfg.test_dataloader.dataset.pipeline if step.type == "CenterCrop"]
-    return crops[0], crops[0]
+def input_size(cfg: Config) -> tuple[int, ...]:
+    """(height, width) of the crop that the config tests on; before them the frames of a clip."""
+    dataset = cfg.test_dataloader.dataset
+    crop = next(step for step in dataset.pipeline if step.type in ("CenterCrop", "ClipCenterCrop"))
+    side = crop.get("crop_size") or crop.size
+    return (*([dataset.clip_length] if "clip_length" in dataset else []), side, side)
 
 
 def count(path: str) -> Count:
-    """Count the model of a config in eval mode, for one image of :func:`input_size`, on the CPU."""
+    """Count the model of a config in eval mode, for one image or clip of :func:`input_size`, on the CPU."""
     torch.manual_seed(0)
     cfg = Config.fromfile(path)
-    return count_model(build(cfg.model), "head.fc", input_size(cfg))
+    return count_model(build(cfg.model), "head.fc", (cfg.model.backbone.get("in_channels", 3), *input_size(cfg)))
 
 
 def build(model: dict) -> nn.Module:

@@ -24,15 +24,15 @@ def gpus_and_batch(path: str, cfg: Config) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def count_model(model: nn.Module, name: str, size: tuple[int, int]) -> Count:
-    """Count a model in eval mode, in the mode 'tensor', for one image of ``size``.
+def count_model(model: nn.Module, name: str, shape: tuple[int, ...]) -> Count:
+    """Count a model in eval mode, in the mode 'tensor', for one image or clip of ``shape``, (C, H, W) or (C, T, H, W).
 
     Args:
         name: of the classifier, as in ``model.named_modules()``.
     """
     layer = model.get_submodule(name)
     shapes = record_inputs({name: layer})
-    analysis = _quiet(FlopAnalyzer(model, torch.rand(1, 3, *size)))
+    analysis = _quiet(FlopAnalyzer(model, torch.rand(1, *shape)))
     total = analysis.total()
     classifier = Classifier.of(name, layer, shapes[name], analysis.by_module()[name], layer_flops)
     return Count(parameter_count(model)[""], total, [classifier])

@@ -44,4 +44,4 @@ def count(path: str) -> Count:
     init_default_scope("mmseg")
     cfg.model.pretrained = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
-    return count_model(model, "decode_head.conv_seg", input_size(cfg))
+    return count_model(model, "decode_head.conv_seg", (3, *input_size(cfg)))

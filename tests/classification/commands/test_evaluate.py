@@ -23,6 +23,7 @@ from small_classifier import disagreeing
 
 from ffc_dense.classification import Classifier
 from ffc_dense.classification.commands import evaluate, predict
+from ffc_dense.classification.commands.analyze import analyze
 from ffc_dense.errors import UserError
 
 FFC, STOCK = (
@@ -148,6 +149,21 @@ def test_classes_in_another_order_than_in_the_training_are_refused(folder):
     torch.save(content, "swapped.pth")
     with pytest.raises(UserError, match=r"class 1 is 'n00000001', in the training of swapped.pth it was 'n00000002'"):
         evaluated(FFC, "swapped.pth", "--output", "refused")
+    with pytest.raises(UserError, match="class 1 is 'n00000001'"):
+        analyze(str(FFC), "swapped.pth", [], 3, "refused")
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(folder):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ffc_dense.cli"]
+    arguments = ["evaluate", FFC, "ffc.pth", "--reduce", "vote,out1", "--opinions", "--output", "two_process"]
+    command = [sys.executable, *launch, *arguments, "--launcher", "pytorch", "--device", "cpu"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    evaluated(FFC, "ffc.pth", "--reduce", "vote,out1", "--opinions", "--output", "one_process")
+    for name in ("reductions.json", "predictions/vote.csv"):
+        one, two = ((Path(folder) / f"{number}_process" / name).read_text() for number in ("one", "two"))
+        assert one == two
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,28 @@ def test_the_tools_of_a_package_and_of_a_clone_are_found(tool, tmp_path, monkeyp
         assert tool.find_tool("train") == str(folder / "train.py")
 
 
+def test_the_script_is_that_of_the_config_s_framework(tool, here):
+    Path("classifier.py").write_text("_base_ = './runtime.py'\n")
+    Path("runtime.py").write_text("default_scope = 'mmpretrain'\n")
+    chosen = {
+        ("plain.py",): "mmseg",
+        ("classifier.py", "--work-dir", "x"): "mmpretrain",
+        ("--work-dir", "x", "classifier.py"): "mmpretrain",
+        ("--help",): "mmseg",
+        ("gone.py",): "mmseg",
+    }
+    assert {args: tool.framework_of([*args]).name for args in chosen} == chosen
+    pytest.importorskip("mmpretrain")
+    assert "mmpretrain" in tool.find_tool("train", tool.framework_of(["classifier.py"]))
+
+
+def test_a_checkpoint_that_mmpretrain_is_told_to_resume_is_kept(tool, here):
+    checkpoint("work_dirs/warm")
+    args = ["warm.py", "--resume", "other/epoch_3.pth"]
+    assert resume_or_load(tool, args) == args
+    assert resume_or_load(tool, ["warm.py", "--resume", "--amp"]) == ["warm.py", "--resume", "--amp", *NOTHING_LOADED]
+
+
 def test_without_mmseg_it_says_what_to_install(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['mmseg'] = None\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
