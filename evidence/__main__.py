@@ -72,7 +72,7 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process works in {work}; wait for it or choose another --work-dir") from None
-        make_data(work)
+        make_data(work, {run.task for run in runs})
         do(jobs)
     results = record.merged(record.collect(work), known)
     record.write_record(results, target / RECORD)
@@ -91,7 +91,7 @@ def unfinished(work: Path, runs: list[Run]) -> list[Job]:
     trainings, selections = [], []
     for run in runs:
         done, training = folders.scores(work, run), None
-        framework = "detection" if run.task == "detection" else "segmentation"
+        framework = run.task if run.task in ("detection", "classification") else "segmentation"
         if done is None:
             training = job(work, run, f"evidence.train_{framework}")
             trainings.append(training)
@@ -113,10 +113,16 @@ def job(work: Path, run: Run, module: str, needs: Job | None = None) -> Job:
     )
 
 
-def make_data(work: Path) -> None:
-    counts = ["--num-train", str(plan.TRAIN_IMAGES), "--num-val", str(plan.TEST_IMAGES + plan.HELD_OUT_IMAGES)]
-    command = [sys.executable, "-m", "ffc_dense.minidata", "all", "--root", str(folders.data(work)), *counts]
-    subprocess.run(command, cwd=folders.ROOT, check=True)
+def make_data(work: Path, tasks: set[str]) -> None:
+    images = (plan.TRAIN_IMAGES, plan.TEST_IMAGES, plan.HELD_OUT_IMAGES)
+    wanted = {"coco": images} if "detection" in tasks else {}
+    wanted |= {"imagenet": plan.PER_CLASS} if "classification" in tasks else {}
+    wanted |= {"cityscapes": images} if tasks - {"detection", "classification"} else {}
+    for name, (train, test, held_out) in wanted.items():
+        root = folders.data(work) / f"mini_{name}"
+        counts = ["--num-train", str(train), "--num-val", str(test + held_out)]
+        command = [sys.executable, "-m", "ffc_dense.minidata", name, "--root", str(root), *counts]
+        subprocess.run(command, cwd=folders.ROOT, check=True)
 
 
 def do(todo: list[Job]) -> None:

@@ -2,23 +2,24 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from .variants import Variant
 
 # To be raised with every change of the code that changes a task's results: runs made before it are made again.
-PROTOCOL = {"detection": 2, "pspnet": 1, "deeplabv3": 1}
+PROTOCOL = {"detection": 2, "pspnet": 1, "deeplabv3": 1, "classification": 1}
 # EVIDENCE_QUICK=1: a few iterations on a few images. It tests the tool and measures nothing.
 QUICK = os.environ.get("EVIDENCE_QUICK") == "1"
 
 SEEDS = (1, 2) if QUICK else (1, 2, 3, 4, 5)
 # Iterations. The main tables are made of the longest, the ablations of the one before.
-SCHEDULES = {"detection": (300, 600, 1200), "pspnet": (800, 2400), "deeplabv3": (1600,)}
+SCHEDULES = {"detection": (300, 600, 1200), "pspnet": (800, 2400), "deeplabv3": (1600,), "classification": (504, 1008)}
 BEYOND = {"detection": 2400}  # longer still, for the main heads and some seeds: does the gap close?
 if QUICK:
     SCHEDULES, BEYOND = dict.fromkeys(SCHEDULES, (4, 8)), {}
 TRAIN_IMAGES, TEST_IMAGES, HELD_OUT_IMAGES = (8, 8, 8) if QUICK else (800, 200, 100)
+PER_CLASS = (2, 2, 1) if QUICK else (200, 100, 50)  # the same of a class in classification
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,24 @@ HEADS = {
 }
 
 MAIN = ("stock", "ffc", "ln")
+# The control of the learning rate: each main head has its own search of the classifier's, in classification.
+RATES = (0.3, 1, 3, 10)
+
+
+def with_rate(head: str, rate: float) -> str:
+    """The key in HEADS of a main head whose classifier has ``rate`` times the learning rate."""
+    return head if rate == 1 else f"{head}_lr{rate:g}"
+
+
+for _head in MAIN:
+    for _rate in RATES:
+        _title = f"{HEADS[_head].title}, classifier's learning rate x {_rate:g}"
+        HEADS.setdefault(with_rate(_head, _rate), replace(HEADS[_head], title=_title, classifier_lr=_rate))
 # In PSPNet it learns as fast as one LayerNorm does: does it end as high?
 CONTROLS = ("stock_lr10",)
 # Which part of FFC costs or gains what
 PARTS_OF_FFC = ("ln_relu", "ffc_later", "ffc_normal_input", "ffc_every_output", "ffc_normal_every")
+PARTS_OF_CLASSIFIER = ("ffc_four", "ln_relu")
 ABLATIONS = {
     "detection": (
         "ffc_residual", "ffc_open_end", "ffc_stage_bias", "ffc_stage_scale", "stock_lr10", "stock_init10",
@@ -85,6 +100,7 @@ ABLATIONS = {
     ),
     "pspnet": ("ffc_before_dropout", "ffc_n1", "ffc_four", "ffc_no_affine", "stock_lr10"),
 }  # fmt: skip
+SHORTER = (*ABLATIONS, "classification")  # here the main heads have shorter schedules too
 # In detection's ablations each is above one LayerNorm, outside the interval without Holm's correction. In the end too?
 CANDIDATES = ("ffc_residual", "ffc_n2", "ffc_four", "ffc_decay")
 
@@ -105,7 +121,8 @@ class Run:
     @property
     def key(self) -> str:
         """What a result of this run depends on, apart from the code; a result with another key is not its own."""
-        settings = (self, HEADS[self.head], TRAIN_IMAGES, TEST_IMAGES, HELD_OUT_IMAGES, PROTOCOL[self.task])
+        images = PER_CLASS if self.task == "classification" else (TRAIN_IMAGES, TEST_IMAGES, HELD_OUT_IMAGES)
+        settings = (self, HEADS[self.head], *images, PROTOCOL[self.task])
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
 
     @property
@@ -123,7 +140,7 @@ class Run:
 def runs() -> Iterator[Run]:
     """All of them. Those of one seed after another, so that every comparison has as many pairs as any."""
     if QUICK:
-        for task in ("detection", "pspnet"):
+        for task in ("detection", "pspnet", "classification"):
             yield from _each(task, ("stock", "ffc"), -1)
         return
     few = SEEDS[:3]
@@ -141,9 +158,12 @@ def runs() -> Iterator[Run]:
     yield from _each("detection", MAIN, -3, few)
     yield from _each("detection", CANDIDATES, -1)
     yield from _each("pspnet", CONTROLS, -1)
+    yield from _each("classification", (*MAIN, *PARTS_OF_CLASSIFIER), -1)
+    yield from _each("classification", [with_rate(head, rate) for rate in RATES if rate != 1 for head in MAIN], -1)
+    yield from _each("classification", MAIN, -2)
 
 
-def _each(task: str, heads: tuple[str, ...], schedule: int, seeds: tuple[int, ...] = SEEDS) -> Iterator[Run]:
+def _each(task: str, heads: Sequence[str], schedule: int, seeds: tuple[int, ...] = SEEDS) -> Iterator[Run]:
     for seed in seeds:
         for head in heads:
             yield Run(task, head, SCHEDULES[task][schedule], seed)

@@ -29,7 +29,7 @@ def draw(results: list[Result], docs: Path) -> None:
 
 def differences(results: list[Result]):
     """What each classifier gains over the stock one at the longest schedule: each seed, mean and 95 % interval."""
-    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(11, 3.4), layout="constrained")
+    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(14, 3.4), layout="constrained")
     lines = [("stock_lr10", "out1", "stock, rate x 10"), ("ln", "out1", "one LayerNorm"),
              ("ln_relu", "out1", "LayerNorm + ReLU"), ("ffc", "vote", "FFC, vote"), ("ffc", "mean", "FFC, mean"),
              ("ffc", "out1", "FFC, Out1"), ("ffc", "out3", "FFC, Out3"), ("ffc", "out7", "FFC, Out7")]  # fmt: skip
@@ -84,7 +84,7 @@ def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> N
 
 def curves(results: list[Result]):
     """Learning curves: the mean over the seeds, and the lowest and highest of them."""
-    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(11, 3.4), layout="constrained")
+    figure, panels = plt.subplots(1, len(SCHEDULES), figsize=(14, 3.4), layout="constrained")
     for panel, task in zip(panels, SCHEDULES, strict=True):
         longest = SCHEDULES[task][-1]
         for head in MAIN:
@@ -101,7 +101,7 @@ def curves(results: list[Result]):
                                alpha=0.15, linewidth=0)  # fmt: skip
         panel.set_title(TITLES[task], fontsize=10)
         panel.set_xlabel("iteration")
-        panel.set_ylabel(f"{METRIC[task]} on 100 held-out images")
+        panel.set_ylabel(f"{METRIC[task]} on held-out images")
         panel.grid(alpha=0.3)
         if panel.lines:
             panel.legend(fontsize=7, loc="lower right")

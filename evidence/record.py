@@ -10,8 +10,13 @@ from ffc_dense.reliability.saving import write_text_atomically
 from . import folders
 from .plan import PLAN, Run
 
-METRIC = {"detection": "AP", "pspnet": "mIoU", "deeplabv3": "mIoU"}
-TITLES = {"detection": "Faster R-CNN R18-FPN", "pspnet": "PSPNet R18-d8", "deeplabv3": "DeepLabV3 R18-d8"}
+METRIC = {"detection": "AP", "pspnet": "mIoU", "deeplabv3": "mIoU", "classification": "Top-1"}
+TITLES = {
+    "detection": "Faster R-CNN R18-FPN",
+    "pspnet": "PSPNet R18-d8",
+    "deeplabv3": "DeepLabV3 R18-d8",
+    "classification": "ResNet-18",
+}
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,10 @@ def answers(parts: dict[str, list[dict]], labels: dict[str, list[Tensor]], run: 
 
 
 def samples_of(entries: list[dict]) -> Samples:
-    """The boxes or pixels of some images."""
+    """The boxes or pixels of some images, or the images themselves."""
     logits, active, deviation = [], [], []
     for entry in entries:
-        found = entry["logits"]  # (S, R, K + 1) or (S, K, h, w)
+        found = entry["logits"]  # (S, R, K + 1), (S, N, K) or (S, K, h, w)
         logits.append(found if found.dim() == 3 else found.flatten(2).transpose(1, 2))
         active.append(entry["active"].flatten(1))
         deviation.append(entry["deviation"].flatten(1))
@@ -58,6 +58,8 @@ def main(work: Path, run: Run) -> None:
         from .score_detection import score_selected
 
         register(work)
+    elif run.task == "classification":
+        from .score_classification import score_selected
     else:
         from .score_segmentation import score_selected
     found = score_selected(run, parts, lambda labels: answers(parts, labels, run))

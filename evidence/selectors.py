@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ffc_dense.method.filtering import stage_weights
 
 CHOSEN = "selector: the output that is best on held-out images"
+HELD_OUT = "held-out images"  # no rule: the score of the head's own rule on them, for its choice of a learning rate
 EVERY_SCORE = ", every score"  # of a rule in detection: boxes of any score take part, not those of at least 0.05 alone
 STEPS = 100  # of L-BFGS; all fits end earlier
 PENALTY = 1e-3  # on the squared distance from the start, which is FFC's mean: few samples leave it there

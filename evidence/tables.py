@@ -3,11 +3,24 @@
 from ffc_dense.text import table
 
 from .comparisons import LEVEL, MINIMUM, Difference, Series, column, reached, series, summary
-from .plan import ABLATIONS, BEYOND, CANDIDATES, CONTROLS, HEADS, MAIN, PARTS_OF_FFC, SCHEDULES
+from .plan import (
+    ABLATIONS,
+    BEYOND,
+    CANDIDATES,
+    CONTROLS,
+    HEADS,
+    MAIN,
+    PARTS_OF_FFC,
+    RATES,
+    SCHEDULES,
+    SHORTER,
+    with_rate,
+)
 from .record import METRIC, TITLES, Result, of_repeat
-from .selectors import EVERY_SCORE
+from .selectors import EVERY_SCORE, HELD_OUT
 
 Row = tuple[str, Series]
+NO_RUN = "no run yet"
 NOTE = "{count} comparisons; by chance alone {chance:.1f} of them would be bold."
 
 
@@ -21,10 +34,12 @@ def tables(results: list[Result]) -> dict[str, str]:
         # The selectors were fitted to these.
         repeated = [result for result in again if result.run.task == task]
         found[f"rules-{task}"] = rules_table(repeated or results, task)
-        if task in ABLATIONS:
+        if task in SHORTER:
             found[f"schedules-{task}"] = schedules_table(results, task)
+        if task in ABLATIONS:
             found[f"ablations-{task}"] = ablations_table(results, task)
         found[f"speed-{task}"] = speed_table(results, task)
+    found["rates-classification"] = rates_table(results, "classification")
     return found
 
 
@@ -58,7 +73,8 @@ def rules_table(results: list[Result], task: str) -> str:
     longest = SCHEDULES[task][-1]
     ffc = [result for result in results if (result.run.task, result.run.head) == (task, "ffc")]
     names = dict.fromkeys(rule for result in ffc if result.run.iterations == longest for rule in result.scores)
-    found = {rule: series(results, task, "ffc", longest, rule) for rule in names if not rule.startswith("out")}
+    names = [rule for rule in names if rule != HELD_OUT and not rule.startswith("out")]
+    found = {rule: series(results, task, "ffc", longest, rule) for rule in names}
     tables = []
     for ending in ("", EVERY_SCORE):
         rows = [(rule, values) for rule, values in found.items() if rule.endswith(EVERY_SCORE) == bool(ending)]
@@ -66,6 +82,30 @@ def rules_table(results: list[Result], task: str) -> str:
         if rows or not ending:
             tables.append(_table(METRIC[task], rows, bases))
     return "\n\n".join(tables)
+
+
+def rates_table(results: list[Result], task: str) -> str:
+    """The search of each main head for its classifier's learning rate, and the heads at the rates that they chose."""
+    longest = SCHEDULES[task][-1]
+    lines, rows = [], []
+    for head in MAIN:
+        test = {rate: _own(results, task, with_rate(head, rate), longest) for rate in RATES}
+        known = {rate: series(results, task, with_rate(head, rate), longest, HELD_OUT) for rate in RATES}
+        for rate in RATES:
+            title = f"{HEADS[head].title}, x {rate:g}"
+            lines.append([title, str(len(test[rate])), summary(known[rate]), summary(test[rate])])
+        seeds = set.intersection(*map(set, known.values()))  # a rate is chosen by seeds that every rate has
+        if seeds:
+            best = max(RATES, key=lambda rate: sum(known[rate][seed] for seed in seeds))
+            rows.append((f"{HEADS[head].title}, x {best:g}", {seed: test[best][seed] for seed in seeds}))
+    if all(line[1] == "0" for line in lines):
+        return NO_RUN
+    metric = METRIC[task]
+    searched = table(["head, rate of its classifier", "n", f"{metric} on held-out images", metric], lines)
+    if len(rows) < len(MAIN):
+        return f"{searched}\n\nNo rate is chosen yet: every head needs runs at every rate."
+    bases = {"- stock": rows[MAIN.index("stock")][0], "- LayerNorm": rows[MAIN.index("ln")][0]}
+    return f"{searched}\n\nEach at the rate that is best on the held-out images:\n\n{_table(metric, rows, bases)}"
 
 
 def schedules_table(results: list[Result], task: str) -> str:
@@ -77,6 +117,8 @@ def schedules_table(results: list[Result], task: str) -> str:
             rows.append((f"{HEADS[head].title}, {iterations} iterations", values))
             from_stock.append(Difference.of({} if head == "stock" else values, found["stock"]))
             from_norm.append(Difference.of(values if head == "ffc" else {}, found["ln"]))
+    if not any(values for _, values in rows):
+        return NO_RUN
     texts = [column(differences, [True] * len(rows)) for differences in (from_stock, from_norm)]
     lines = [[title, str(len(values)), summary(values), *each]
              for (title, values), *each in zip(rows, *texts, strict=True)]  # fmt: skip
@@ -102,7 +144,7 @@ def speed_table(results: list[Result], task: str) -> str:
               for head in MAIN}  # fmt: skip
     ends = [curve[max(curve)] for curve in curves["stock"] if curve]
     if not ends:
-        return "no run yet"
+        return NO_RUN
     end = sum(ends) / len(ends)
     lines = []
     for head in MAIN:
@@ -139,7 +181,7 @@ def _own(results: list[Result], task: str, head: str, iterations: int) -> Series
 def _table(metric: str, rows: list[Row], bases: dict[str, str]) -> str:
     """``bases``: {name of a column: title of the row that its differences are from}."""
     if not any(values for _, values in rows):
-        return "no run yet"
+        return NO_RUN
     lines = [[title, str(len(values)), summary(values)] for title, values in rows]
     compared = set()  # of two rows that are both a base, the difference stands in the table two times
     # An oracle knows the answers: it is a bound, not a competitor.

@@ -8,12 +8,10 @@ shorthand: S stages, K
 classes, (h, w) the feature's size, (H, W) the image's.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.models import BaseSegmentor
 from torch import Tensor, nn
@@ -22,7 +20,8 @@ import ffc_dense.segmentation  # noqa: F401 (registers)
 
 from . import segmentation_model  # noqa: F401 (registers)
 from .finishing import CURVE_POINTS, command, finish
-from .folders import ROOT, data, folder, write_json
+from .folders import ROOT, data, folder
+from .learning_curve import LearningCurve
 from .plan import HEADS, HELD_OUT_IMAGES, TEST_IMAGES, Run
 from .score_segmentation import score
 
@@ -70,15 +69,6 @@ def config(work: Path, run: Run) -> Config:
     return cfg
 
 
-class LearningCurve(Hook):
-    """mIoU on the held-out images, a few times during the training, in ``curve.json``."""
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        file = Path(runner.work_dir) / "curve.json"
-        curve = json.loads(file.read_text()) if file.exists() else {}
-        write_json(file, {**curve, str(runner.iter): float(metrics["mIoU"])})
-
-
 @torch.no_grad()
 def dump(model: BaseSegmentor, loader) -> list[dict]:
     model.eval()
@@ -106,7 +96,7 @@ def main(work: Path, run: Run) -> None:
     cfg = config(work, run)
     runner = Runner.from_cfg(cfg)
     if run.is_main:
-        runner.register_hook(LearningCurve())
+        runner.register_hook(LearningCurve("mIoU"))
     runner.train()
     parts = {}
     for name, indices in PARTS.items():

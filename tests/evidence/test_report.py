@@ -17,8 +17,9 @@ from scipy import stats
 from evidence import __main__ as command_line
 from evidence import folders, plan, record, report, tables
 from evidence.comparisons import Difference, holm, reached, series
-from evidence.plan import HEADS, SCHEDULES, Run
+from evidence.plan import HEADS, RATES, SCHEDULES, Run, with_rate
 from evidence.record import Result
+from evidence.selectors import HELD_OUT
 from ffc_dense.errors import UserError
 from ffc_dense.reliability.jobs import start_over_if_changed
 
@@ -115,6 +116,25 @@ def test_a_schedule_is_compared_with_runs_of_its_own_length():
     assert cells["ln"][0].startswith("**+4.50**") and cells["ln"][1].strip(" |") == ""
     longest = row(table, f"{HEADS['ffc'].title}, {LONGEST} iterations").split(" | ")
     assert longest[3:] == [Difference.of(FFC, STOCK).text(True), "-3.00 (n = 1) |"]
+
+
+def searched(head, rate, heldout, test):
+    rule = "vote" if head == "ffc" else "out1"
+    run = Run("classification", with_rate(head, rate), SCHEDULES["classification"][-1], 1)
+    return [Result(replace(run, seed=seed), {rule: test + seed, HELD_OUT: heldout}, {}) for seed in (1, 2, 3)]
+
+
+def test_each_head_is_compared_at_the_rate_that_its_own_held_out_images_choose():
+    best = {"stock": 3, "ln": 1, "ffc": 0.3}
+    found = [result for head in best for rate in RATES
+             for result in searched(head, rate, 90.0 if rate == best[head] else 80.0, rate)]  # fmt: skip
+    table = tables.tables(found)["rates-classification"].split("Each at the rate")[1]
+    assert row(table, f"{HEADS['stock'].title}, x 3").startswith("| stock classifier, x 3 | 3 | 5.0 ± 1.0 |  |")
+    assert row(table, "FFC, x 0.3").startswith("| FFC, x 0.3 | 3 | 2.3 ± 1.0 | -2.70 (n = 3) | -0.70 (n = 3) |")
+    without = [result for result in found if (result.run.head, result.run.seed) != ("ffc_lr10", 3)]
+    assert "| FFC, x 0.3 | 2 |" in tables.tables(without)["rates-classification"]
+    some = [result for result in found if result.run.head != "ffc_lr10"]
+    assert tables.tables(some)["rates-classification"].endswith("every head needs runs at every rate.")
 
 
 def test_runs_that_are_missing_are_no_number():
@@ -276,8 +296,8 @@ def test_make_evidence_trains_scores_and_reports_and_does_nothing_a_second_time(
     command = [sys.executable, "-m", "evidence", "--work-dir", str(tmp_path)]
     first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
-    assert "8 runs, 16 jobs to do" in first.stdout and (tmp_path / "EVIDENCE.md").exists()
+    assert "12 runs, 24 jobs to do" in first.stdout and (tmp_path / "EVIDENCE.md").exists()
     entries = json.loads((tmp_path / "evidence.json").read_text())
-    assert len(entries) == 8 and all("selector: stage weights" in entry["scores"] for entry in entries)
+    assert len(entries) == 12 and all("selector: stage weights" in entry["scores"] for entry in entries)
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert second.returncode == 0 and "8 runs, 0 jobs to do" in second.stdout
+    assert second.returncode == 0 and "12 runs, 0 jobs to do" in second.stdout
