@@ -1,6 +1,8 @@
 """What every test may use: the literal form of FFC, random filters, a seed."""
 
 import builtins
+import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy_reference
@@ -22,6 +24,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def imports_restored(monkeypatch):
     """detectron2's LazyConfig leaves its own ``__import__`` behind when a config fails."""
     monkeypatch.setattr(builtins, "__import__", builtins.__import__)
+
+
+@pytest.fixture(autouse=True)
+def configs_unformatted(monkeypatch):
+    """mmengine's Runner lays its config out with yapf several times; without it the same Python is written sooner."""
+    if find_spec("yapf"):
+        monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
+
+
+@pytest.fixture(autouse=True)
+def scope_restored():
+    """A Runner leaves its config's ``default_scope`` behind in the process."""
+    registry = sys.modules.get("mmengine.registry")
+    before = dict(registry.DefaultScope._instance_dict) if registry else {}
+    yield
+    if registry := sys.modules.get("mmengine.registry"):
+        registry.DefaultScope._instance_dict.clear()
+        registry.DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(autouse=True)

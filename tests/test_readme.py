@@ -1,4 +1,4 @@
-"""The README's commands run, in a folder laid out like a clone, on a small mini dataset and for a few iterations."""
+"""The commands of the README and of the first pages run, in a folder laid out like a clone, on little data, briefly."""
 
 import importlib.metadata
 import json
@@ -14,8 +14,10 @@ pytest.importorskip("detectron2")
 pytest.importorskip("mmseg")
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "docs/INSTALL.md", "docs/TRAINING.md", "docs/EVALUATION.md")
+TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 BIN = Path(sys.executable).parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 
 DETECTION = "SOLVER.MAX_ITER 12 SOLVER.STEPS '(10,)' SOLVER.WARMUP_ITERS 2 SOLVER.IMS_PER_BATCH 2"
 SEGMENTATION = (
@@ -34,8 +36,8 @@ NOT_RUN = ("pip install", "make ")  # downloads; what runs this test
 
 
 def bash_blocks():
-    """The other blocks, as scripts in the README's order."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    """The blocks but those that download or run this test, as scripts in the order of the pages."""
+    blocks = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
     assert len(blocks) >= 6
     commands = [[line for line in block.splitlines() if not line.startswith(("#", "source "))] for block in blocks]
     return ["\n".join(lines) + "\n" for lines in commands if not lines[0].startswith(NOT_RUN)]
@@ -79,17 +81,17 @@ def test_readme_commands_train_and_evaluate(clone):
 
 
 def test_extras_in_the_readme_exist():
-    extras = set(re.findall(r"-e '\.\[(\w+)\]'", README))
-    assert extras == {"detection", "segmentation", "minidata"}
+    extras = set(re.findall(r"-e '\.\[(\w+)\]'", TEXT))
+    assert extras == {"detection", "segmentation", "classification", "minidata"}
     assert extras <= set(importlib.metadata.metadata("ffc_dense").get_all("Provides-Extra"))
 
 
 def test_readme_builds_the_detectron2_that_is_pinned():
-    (commit,) = re.findall(r"detectron2\.git@([0-9a-f]{40})", README)
+    (commit,) = re.findall(r"detectron2\.git@([0-9a-f]{40})", TEXT)
     assert commit in (ROOT / "requirements" / "detectron2.txt").read_text()
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 3), ("CONTRIBUTING.md", 1)])
+@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("docs/TRAINING.md", 2), ("CONTRIBUTING.md", 1)])
 def test_python_on_the_pages_runs(page, least):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert len(blocks) >= least
@@ -97,11 +99,24 @@ def test_python_on_the_pages_runs(page, least):
         exec(compile(block, page, "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{each.name}" for each in DOCS)])
 def test_links_exist(page):
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()) if "://" not in link]
-    assert links and [link for link in links if not (ROOT / link).exists()] == []
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    folder = (ROOT / page).parent
+    assert [link for link, _, _ in links if link and not (folder / link).exists()] == []
+    for link, _, anchor in links:
+        target = folder / link if link else ROOT / page
+        if anchor and target.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert anchor in map(anchor_of, headings), f"{link}#{anchor}"
+
+
+def anchor_of(heading):
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower().replace("`", "")).replace(" ", "-")
 
 
 def test_readme_shows_the_two_commands():
-    assert "\nmake demo " in README and "\nmake test " in README
+    readme = (ROOT / "README.md").read_text()
+    assert "\nmake demo " in readme and "\nmake test " in readme and len(readme.splitlines()) <= 120

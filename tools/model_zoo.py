@@ -36,7 +36,7 @@ MMSEG_SPEED, MMSEG_TIMED = 0.83, "configs/cityscapes/pspnet_r101-d8_4xb2-40k_cit
 # NVIDIA/DeepLearningExamples, ResNet-50 v1.5 for PyTorch: 2855 images a second in FP32 on 8 V100, stride in the 3x3.
 IMAGENET_SPEED, IMAGENET_TIMED = 2855 / 8, "configs/imagenet/resnet50_8xb32-90e_in1k.py"
 
-IN_README = ("faster_rcnn_R_18_FPN", "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128")  # scores of `make demo`
+IN_DEMO = ("faster_rcnn_R_18_FPN", "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128")  # scores of `make demo`
 
 SECTIONS = {
     "imagenet": lambda path: path.parent.name == "imagenet" and re.match(r"res(net\d|next)(?!.*_instant)", path.stem),
@@ -103,8 +103,8 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
     if SECTIONS["small"](path):
         iterations = entry["iterations"]
         ours = f"{iterations} iterations, no score" if "_instant_test" in name else "no full run recorded"
-        if name in IN_README:
-            ours = "one seed: [README](../README.md#results)"
+        if name in IN_DEMO:
+            ours = "one seed: [make demo](EVALUATION.md#what-one-run-of-make-demo-gives)"
         tool = "mmseg_tool.py train" if path.suffix == ".py" else "train_net.py --config-file"
         command = f"python tools/{tool} {relative}"
     else:

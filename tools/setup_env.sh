@@ -44,6 +44,7 @@ step 2 "torch, evaluators: about 6 GB, minutes on a fast network"
 
 step 3 "mmseg, mmpretrain and detectron2, by hash"
 "${pip[@]}" install -q --no-deps --require-hashes -r requirements/mmseg.txt -r requirements/mmpretrain.txt
+rm -rf "$site/tests"  # model-index's own: spawned workers of our tests would import it in the place of ours
 # The wheel is tagged for another Python. It brings a compiled _C for that one and a stray top-level `tools`, which
 # would shadow others: they stay behind.
 unpacked=$(mktemp -d)

@@ -1,6 +1,6 @@
 """Every option of FFC, once: name, default, valid values, meaning.
 
-The layers, detectron2's config keys, mmseg's head arguments, the config checks, the reading of runs and the README's
+The layers, detectron2's config keys, mmseg's head arguments, the config checks, the reading of runs and the docs'
 table take them from here. A new option is one entry of ``OPTIONS`` and the code of the layer that uses it.
 """
 

@@ -1,4 +1,4 @@
-"""Options stand once: one entry in ``method/options.py`` reaches every place; the README shows the same table."""
+"""Options stand once: one entry in ``method/options.py`` reaches every place; docs/TRAINING.md shows the same table."""
 
 import os
 import shutil
@@ -76,10 +76,10 @@ def test_one_entry_reaches_every_place(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_table_of_the_readme_is_that_of_the_code():
-    readme = (ROOT / "README.md").read_text()
+def test_the_table_in_the_docs_is_that_of_the_code():
+    page = (ROOT / "docs/TRAINING.md").read_text()
     for name, default, meaning in documented():
-        assert f"| `{name}` | `{default}` | {meaning} |" in readme
+        assert f"| `{name}` | `{default}` | {meaning} |" in page
 
 
 @pytest.mark.parametrize("layer", [FFCLinear, FFCConv2d])

@@ -41,10 +41,11 @@ def schedule(path: str) -> dict:
 
 
 def input_size(cfg: Config) -> tuple[int, ...]:
-    """(height, width) of the crop that the config tests on; before them the frames of a clip."""
+    """(height, width) of the crop that the config tests on, or else trains on; before them the frames of a clip."""
     dataset = cfg.test_dataloader.dataset
-    crop = next(step for step in dataset.pipeline if step.type in ("CenterCrop", "ClipCenterCrop"))
-    side = crop.get("crop_size") or crop.size
+    steps = [*dataset.pipeline, *cfg.train_dataloader.dataset.pipeline]
+    sizes = (step.get("crop_size") or step.get("size") for step in steps if step.type.endswith("Crop"))
+    side = next(size for size in sizes if size)
     return (*([dataset.clip_length] if "clip_length" in dataset else []), side, side)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -83,14 +84,23 @@ def explain_build(error: Exception, cfg: Config) -> str | None:
 
 
 def unregistered_type(name: str, registry: str, tree: Any) -> str:
-    """The message for a name that is in none of mmseg's registries; ``registry`` says what it should have been."""
+    """The message for a name that the config's scope does not have; ``registry`` says what it should have been."""
     paths = [f"{path}.type" for path, value in walk(tree) if isinstance(value, dict) and value.get("type") == name]
     where = paths[0] if paths else registry
-    owner = next((each.scope for each in registries() if name in each.module_dict), None)
+    owner = _owner(name, tree)
     remedy = closest(name, class_names()) or "; name its module in custom_imports, or correct the name"
     if owner is not None:
         remedy = f" in this scope; set default_scope={owner!r}, or write {owner}.{name}"
     return f"{where}: no {registry} is registered as {name!r}{remedy}"
+
+
+def _owner(name: str, tree: Any) -> str | None:
+    """The scope that has ``name``; of several, the one that has most of the other names in the config."""
+    names = [value["type"] for _, value in walk(tree) if isinstance(value, dict) and isinstance(value.get("type"), str)]
+    known = Counter(one.partition(".")[0] for one in names if "." in one)
+    known.update(each.scope for each in registries() for one in names if one in each.module_dict)
+    owners = [each.scope for each in registries() if name in each.module_dict]
+    return max(owners, key=known.__getitem__, default=None)
 
 
 def registries() -> Iterator[Registry]:

@@ -25,8 +25,9 @@ class InitialWeightsHook(Hook):
     mmengine itself loads ``init_cfg=dict(type='Pretrained', ...)`` (what ``model.pretrained`` becomes) with
     ``strict=False``: keys that do not fit are logged and their layers stay random. It also falls back to unpickling
     when a file holds more than tensors. With this hook in ``custom_hooks``, a training run ends before that happens,
-    unless every tensor of the module is in the file with its shape. Further keys of the file, such as an ImageNet
-    classifier, are allowed. A file whose name ends in ``-`` and eight hexadecimal digits should have a sha256 that
+    unless every tensor of the module is in the file with its shape. Of ``load_from`` the backbone is asked for: heads
+    may have other classes. Further keys of the file, such as an ImageNet classifier, are allowed. A file whose name ends
+    in ``-`` and eight hexadecimal digits should have a sha256 that
     begins so (OpenMMLab's and PyTorch's convention); if it has not, a warning says so. Testing is not checked: it
     overwrites these weights.
 
@@ -49,6 +50,9 @@ class InitialWeightsHook(Hook):
         if load_from and not is_remote(load_from) and not Path(load_from).expanduser().is_file():
             raise FileNotFoundError(f"load_from: there is no file {load_from}; give the path of a checkpoint, or None")
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = getattr(model, "backbone", None)
+        if load_from and not runner.cfg.get("resume") and isinstance(backbone, nn.Module):
+            check_initial_weights(backbone, runner.cfg["load_from"], "backbone", "load_from", of_model=True)
         for name, module, init in pretrained_modules(model):
             key = f"model.{name}.init_cfg.checkpoint".replace("..", ".")
             check_initial_weights(module, init["checkpoint"], init.get("prefix"), key)
@@ -63,7 +67,9 @@ def pretrained_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict]
                 yield name, module, init
 
 
-def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None, key: str) -> None:
+def check_initial_weights(
+    module: nn.Module, checkpoint: str, prefix: str | None, key: str, of_model: bool = False
+) -> None:
     """Raise unless ``checkpoint`` holds every tensor of ``module``.
 
     Args:
@@ -71,6 +77,7 @@ def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None
             follow.
         prefix: of the module's keys in the file.
         key: the config key that names the checkpoint, for the error messages.
+        of_model: the file is that of a whole model, from whose keys mmengine takes ``module.`` away.
     """
     place, digest = split_sha256(checkpoint)
     path = local_path(place, key)
@@ -78,9 +85,9 @@ def check_initial_weights(module: nn.Module, checkpoint: str, prefix: str | None
         return
     check_digest(path, digest, lambda message: print_log(f"{key}: {message}", "current", logging.WARNING))
     given = _read(path, key)
-    if not prefix:  # mmengine's loader takes this one away, unless it is asked for a prefix
+    if of_model or not prefix:  # mmengine's loader takes this one away, unless it is asked for a prefix
         given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
-    else:
+    if prefix:
         start = prefix.rstrip(".") + "."
         given = {name.removeprefix(start): tensor for name, tensor in given.items() if name.startswith(start)}
     needed = {name: t for name, t in module.state_dict().items() if not name.endswith("num_batches_tracked")}

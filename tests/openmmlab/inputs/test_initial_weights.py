@@ -276,3 +276,13 @@ def test_training_without_its_weights_ends_before_the_first_iteration(runner, op
         refused.train()
     assert all(name in str(raised.value) for name in names)
     assert refused.iter == 0
+
+
+def test_a_checkpoint_of_another_depth_is_refused_and_one_of_other_classes_is_not(runner):
+    state = {f"module.{name}": value for name, value in runner("source").model.state_dict().items()}
+    other = {**state, "module.decode_head.conv_seg.weight": torch.zeros(3, 64, 1, 1)}
+    torch.save({"state_dict": other}, "classes.pth")
+    runner("classes", load_from="classes.pth").train()
+    torch.save({"state_dict": {name: value for name, value in state.items() if ".layer4." not in name}}, "depth.pth")
+    with pytest.raises(ValueError, match=r"load_from: depth\.pth lacks \d+ tensors \(layer4\.0\.conv1\.weight"):
+        runner("refused", load_from="depth.pth").train()

@@ -56,7 +56,6 @@ def lakes(original, tmp_path, monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
-    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))  # seconds of yapf
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
 
 

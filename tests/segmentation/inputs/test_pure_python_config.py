@@ -70,7 +70,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
-    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))  # seconds of yapf
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
 
 
