@@ -158,7 +158,8 @@ def runs() -> Iterator[Run]:
     yield from _each("detection", MAIN, -3, few)
     yield from _each("detection", CANDIDATES, -1)
     yield from _each("pspnet", CONTROLS, -1)
-    yield from _each("classification", (*MAIN, *PARTS_OF_CLASSIFIER), -1)
+    yield from _each("classification", MAIN, -1)
+    yield from _each("classification", PARTS_OF_CLASSIFIER, -1)
     yield from _each("classification", [with_rate(head, rate) for rate in RATES if rate != 1 for head in MAIN], -1)
     yield from _each("classification", MAIN, -2)
 

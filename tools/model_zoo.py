@@ -36,7 +36,11 @@ MMSEG_SPEED, MMSEG_TIMED = 0.83, "configs/cityscapes/pspnet_r101-d8_4xb2-40k_cit
 # NVIDIA/DeepLearningExamples, ResNet-50 v1.5 for PyTorch: 2855 images a second in FP32 on 8 V100, stride in the 3x3.
 IMAGENET_SPEED, IMAGENET_TIMED = 2855 / 8, "configs/imagenet/resnet50_8xb32-90e_in1k.py"
 
-IN_DEMO = ("faster_rcnn_R_18_FPN", "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128")  # scores of `make demo`
+IN_DEMO = (  # scores of `make demo`
+    "faster_rcnn_R_18_FPN",
+    "pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128",
+    "resnet18_1xb32-504_mini-imagenet-64x64",
+)
 
 SECTIONS = {
     "imagenet": lambda path: path.parent.name == "imagenet" and re.match(r"res(net\d|next)(?!.*_instant)", path.stem),
