@@ -26,8 +26,8 @@ class InitialWeightsHook(Hook):
     ``strict=False``: keys that do not fit are logged and their layers stay random. It also falls back to unpickling
     when a file holds more than tensors. With this hook in ``custom_hooks``, a training run ends before that happens,
     unless every tensor of the module is in the file with its shape. Of ``load_from`` the backbone is asked for: heads
-    may have other classes. Further keys of the file, such as an ImageNet classifier, are allowed. A file whose name ends
-    in ``-`` and eight hexadecimal digits should have a sha256 that
+    may have other classes. Further keys of the file, such as an ImageNet classifier, are allowed. A file whose name
+    ends in ``-`` and eight hexadecimal digits should have a sha256 that
     begins so (OpenMMLab's and PyTorch's convention); if it has not, a warning says so. Testing is not checked: it
     overwrites these weights.
 
