@@ -276,9 +276,8 @@ def main(argv: list[str] | None = None) -> None:
     classification, evaluate_classification = mmengine_jobs(
         MMPRETRAIN, "ResNet-18", CLASSIFIER, work / names[2], args.classification_iterations
     )
-    run("training Faster R-CNN (detectron2), stock and FFC", detection)
-    run("training PSPNet (mmseg), stock and FFC", segmentation)
-    run("training ResNet-18 (mmpretrain), stock and FFC", classification)
+    title = "training Faster R-CNN (detectron2), PSPNet (mmseg) and ResNet-18 (mmpretrain), stock and FFC"
+    run(title, detection + segmentation + classification)
     looking = looking_jobs(
         work / "faster_rcnn_ffc/model_final.pth",
         work / f"pspnet_ffc/iter_{args.segmentation_iterations}.pth",
