@@ -85,7 +85,7 @@ def test_detectron2_stock_checkpoint_warm_starts_ffc_but_is_not_evaluated_as_ffc
     assert "cls_score.filters.0.{bias, weight}" in done.stdout  # the loader names what was missing
     refused = detectron2(
         folder, "faster_rcnn_R_18_FPN_ffc.yaml", folder / "refused", 1, "MODEL.WEIGHTS", weights,
-        flags=["--eval-only"], check=False,
+        "DATASETS.TEST", "('mini_coco_2017_val',)", flags=["--eval-only"], check=False,
     )  # fmt: skip
     assert refused.returncode != 0 and "cannot be evaluated with this config" in refused.stderr
 

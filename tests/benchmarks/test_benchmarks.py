@@ -152,7 +152,7 @@ def test_the_table_says_whether_the_bar_is_met(seconds, quick, verdict):
 
 def test_docs_are_updated_between_the_markers_and_keep_a_measurement(tmp_path):
     docs = tmp_path / "PERFORMANCE.md"
-    blocks = [f"{report.marker(device, 'begin')}\n{report.marker(device, 'end')}" for device in ("cpu", "cuda")]
+    blocks = [f"{report.marker(device, 'begin')}\n{report.marker(device, 'end')}" for device in report.MARKED]
     docs.write_text("before\n\n" + "\n\nbetween\n\n".join(blocks) + "\n\nafter\n")
     report.check_markers(docs)
     measured = report.section("cpu", [], "some processor", "Command.", False)
