@@ -1,5 +1,6 @@
 """Write a recorded model to a file, and run such a file."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 FORMATS = {"onnx": "torch.onnx.export", "torch_export": "torch.export", "torchscript": "torch.jit.trace"}
 OPSETS = range(18, 21)  # of ONNX
 OPSET = OPSETS[-1]  # what torch.onnx.export chooses by itself
+METADATA = "ffc_dense.json"
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Exportable:
         context: function of the format; the context that the model is recorded in.
         traced_onnx: whether ONNX is made from a trace, because the newer exporter (on top of torch.export) has no
             translation for an operator of the model.
-        about: what a reader of the file should know, for printing.
+        about: what a reader of the file should know, for printing and in the file.
+        details: more of it, in the file alone, as JSON: 'classes', and the preprocessing that stays outside.
     """
 
     module: nn.Module
@@ -42,6 +45,12 @@ class Exportable:
     context: Callable[[str], AbstractContextManager]
     traced_onnx: bool = False
     about: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """``about`` and ``details`` as texts: ONNX's metadata, or the extra file METADATA of the other formats."""
+        return self.about | {name: json.dumps(value) for name, value in self.details.items()}
 
 
 def write(model: Exportable, path: str | Path, form: str, opset: int = OPSET) -> None:
@@ -54,9 +63,10 @@ def write(model: Exportable, path: str | Path, form: str, opset: int = OPSET) ->
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {form!r}")
     with model.context(form):
         if form == "torchscript":
-            torch.jit.trace(model.module, (model.example,), check_trace=False).save(str(path))
+            trace = torch.jit.trace(model.module, (model.example,), check_trace=False)
+            trace.save(str(path), _extra_files={METADATA: json.dumps(model.metadata)})
         elif form == "torch_export":
-            torch.export.save(_program(model), str(path))
+            torch.export.save(_program(model), str(path), extra_files={METADATA: json.dumps(model.metadata)})
         elif model.traced_onnx:
             torch.onnx.export(
                 model.module, (model.example,), str(path), dynamo=False, opset_version=opset,
@@ -68,6 +78,17 @@ def write(model: Exportable, path: str | Path, form: str, opset: int = OPSET) ->
                 input_names=list(model.inputs), output_names=list(model.outputs), dynamic_shapes=_shapes(model),
                 verbose=False,
             )  # fmt: skip
+    if form == "onnx":
+        _describe(path, model.metadata)
+
+
+def _describe(path: str | Path, metadata: dict[str, str]) -> None:
+    """Write ``metadata`` into an ONNX file."""
+    import onnx
+
+    content = onnx.load(str(path))
+    onnx.helper.set_model_props(content, metadata)
+    onnx.save(content, str(path))
 
 
 def load(path: str | Path, form: str) -> Callable[[Tensor], list[Tensor]]:

@@ -53,6 +53,9 @@ def test_a_detector_becomes_an_onnx_file_of_any_height_and_width(detector, tmp_p
     assert [(i.name, i.shape) for i in session.get_inputs()] == [("image", [3, "height", "width"])]
     assert [o.name for o in session.get_outputs()] == ["boxes", "labels", "scores"]
     assert "reduction mean" in out and "max difference" in out
+    said = session.get_modelmeta().custom_metadata_map
+    assert said["reduction"] == "mean" and json.loads(said["channels"]) == "BGR"
+    assert json.loads(said["classes"]) == [str(label) for label in range(len(json.loads(said["classes"])))]
 
 
 def test_a_segmentor_becomes_a_file_that_answers_as_the_segmentor(segmentor, tmp_path):
@@ -68,6 +71,10 @@ def test_a_segmentor_becomes_a_file_that_answers_as_the_segmentor(segmentor, tmp
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
     assert torch.equal(labels, expected.argmax(1, keepdim=True))
     assert "reduction vote" in out and "same label 100" in out
+    extra = {recording.METADATA: ""}
+    torch.jit.load(output, _extra_files=extra)
+    said = json.loads(extra[recording.METADATA])
+    assert said["reduction"] == "vote" and json.loads(said["classes"]) == []  # a checkpoint that says none
 
 
 def test_a_file_that_answers_otherwise_is_not_left(segmentor, tmp_path, monkeypatch):

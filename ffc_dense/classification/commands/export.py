@@ -17,7 +17,7 @@ from ffc_dense.errors.reporting import reading_input
 from ffc_dense.export.checking import Agreement, compare_dense
 from ffc_dense.export.recording import Exportable
 from ffc_dense.method.reductions import choose_reductions, ffc_layers
-from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
+from ffc_dense.openmmlab.inputs.checkpoint import details_of, load_for_evaluation
 from ffc_dense.openmmlab.inputs.config_errors import explain_build
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
 
@@ -66,6 +66,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
         outputs=OUTPUTS,
         dynamic={"image": {0: "batch", 2: "height", 3: "width"}, "scores": {0: "batch"}, "labels": {0: "batch"}},
         context=lambda form: torch.no_grad(),
+        details=details_of(cfg, checkpoint),
         about={"reduction": name, "input": "image (N, 3, H, W), fp32, as data_preprocessor makes it"},
     )
 

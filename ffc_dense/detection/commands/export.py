@@ -40,6 +40,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
         dynamic={"image": {1: "height", 2: "width"}, **{name: {0: "detections"} for name in OUTPUTS}},
         context=lambda form: exporting(without_branches=form == "torch_export"),
         traced_onnx=True,
+        details={"classes": recipe.class_names(), "channels": test_input(recipe.cfg)[1]},
         about={"reduction": name, "input": "image (3, H, W), fp32, channels as in INPUT.FORMAT, 0 to 255"},
     )
 

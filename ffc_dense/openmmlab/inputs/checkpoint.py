@@ -1,8 +1,10 @@
 """Read a model's checkpoint for evaluation: nothing in the file runs, and nothing of the model stays random."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from ...reliability.fitting import refuse_misfit
@@ -38,6 +40,15 @@ def classes_of(path: str | Path) -> list[str]:
     meta = content.get("meta")
     classes = ((meta.get("dataset_meta") if isinstance(meta, dict) else None) or {}).get("classes") or ()
     return [str(name) for name in classes]
+
+
+def details_of(cfg: Config, checkpoint: str) -> dict[str, Any]:
+    """What an exported file says of its model: 'classes', and the 'preprocessing' that stays outside of it."""
+    model = cfg.model
+    preprocessor = model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    wanted = ("mean", "std", "bgr_to_rgb", "to_rgb", "rgb_to_bgr")
+    found = {name: preprocessor[name] for name in wanted if name in preprocessor}
+    return {"classes": classes_of(checkpoint), "preprocessing": found}
 
 
 def load_for_evaluation(model: nn.Module, path: str | Path) -> None:

@@ -12,7 +12,7 @@ from ffc_dense.errors.reporting import reading_input
 from ffc_dense.export.checking import Agreement, compare_dense
 from ffc_dense.export.recording import Exportable
 from ffc_dense.method.reductions import choose_reductions, ffc_layers
-from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
+from ffc_dense.openmmlab.inputs.checkpoint import details_of, load_for_evaluation
 from ffc_dense.openmmlab.inputs.config_errors import explain_build
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
 from ffc_dense.segmentation.inspection.export import INPUTS, OUTPUTS, ExportableSegmentor, exporting
@@ -45,6 +45,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
         outputs=OUTPUTS,
         dynamic={name: {0: "batch", 2: "height", 3: "width"} for name in (*INPUTS, *OUTPUTS)},
         context=lambda form: exporting(),
+        details=details_of(cfg, checkpoint),
         about={"reduction": name, "input": "image (N, 3, H, W), fp32, as data_preprocessor makes it"},
     )
 
