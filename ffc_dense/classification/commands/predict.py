@@ -18,7 +18,7 @@ from mmengine.config import DictAction
 from ffc_dense.classification import Classifier
 from ffc_dense.classification.evaluation.predictions import row_of, write_rows
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
-from ffc_dense.openmmlab.inputs.config_errors import explain_build
+from ffc_dense.openmmlab.inputs.config_errors import explain_build, type_name
 from ffc_dense.openmmlab.inputs.read_config import read_config
 from ffc_dense.pictures.files import collect
 from ffc_dense.pictures.run import run
@@ -42,8 +42,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    jobs = collect(args.input, args.output)
     cfg = read_config(args.config, args.cfg_options)
+    if type_name((cfg.get("test_dataloader") or {}).get("dataset")) == "HMDB51":
+        from ffc_dense.video.commands import predict as videos
+
+        return videos.main(args, cfg)
+    jobs = collect(args.input, args.output)
     with reading_input(partial(explain_build, cfg=cfg)):
         classifier = Classifier(cfg, args.checkpoint, args.device, reduce=args.reduce)
     sources = {job.target: str(job.source) for job in jobs}

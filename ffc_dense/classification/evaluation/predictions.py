@@ -43,7 +43,11 @@ class PredictionWriter(BaseMetric):
 def row_of(sample: dict, names: Sequence[str] | None) -> dict[str, Any]:
     """A data sample as a row."""
     label = int(sample["pred_label"])
-    row = {"image": sample.get("img_path", ""), "label": label, "class": names[label] if names else str(label)}
+    row = {
+        "image": sample.get("img_path", sample.get("video", "")),
+        "label": label,
+        "class": names[label] if names else str(label),
+    }
     row["probability"] = float(sample["pred_score"][label])
     if "gt_label" in sample:
         row["gt_label"] = int(sample["gt_label"])

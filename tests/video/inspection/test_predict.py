@@ -1,0 +1,93 @@
+"""Videos are labelled one by one as the test set is."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from repository import ROOT
+
+pytest.importorskip("mmpretrain")
+pytest.importorskip("skimage")
+pytest.importorskip("sklearn")
+
+from mmengine.config import Config
+
+from ffc_dense.classification.commands import predict
+from ffc_dense.cli import extract_flow
+from ffc_dense.data.hmdb51_files import read_split
+from ffc_dense.errors import UserError
+from ffc_dense.minidata.hmdb51 import make_mini_hmdb51
+from ffc_dense.video.commands.evaluate_streams import outputs_of
+from ffc_dense.video.inspection.clip_classifier import ClipClassifier
+
+
+@pytest.fixture(scope="module", params=["rgb", "flow"])
+def stream(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def data(stream, tmp_path_factory):
+    """With frames on disk for flow alone: those of RGB are decoded from the videos."""
+    root = make_mini_hmdb51(tmp_path_factory.mktemp("data") / "mini_hmdb51", 6, 6)
+    if stream == "flow":
+        extract_flow.main([str(root), "--short-side", "0", "--workers", "1"])
+    return root
+
+
+@pytest.fixture
+def model(stream, data, tmp_path):
+    """(config's file, checkpoint) of random weights that tell videos apart."""
+    from mmpretrain.registry import MODELS
+
+    cfg = Config.fromfile(ROOT / f"configs/mini_hmdb51/resnext3d-mini-ffc_1xb12-200_mini-hmdb51-{stream}-16f.py")
+    cfg.merge_from_dict({"test_dataloader.dataset.data_root": str(data)})
+    (tmp_path / "config.py").write_text(cfg.pretty_text)
+    import ffc_dense.classification
+    import ffc_dense.video  # noqa: F401
+
+    built = MODELS.build(cfg.model)
+    torch.nn.init.normal_(built.head.fc.weight)
+    names = tuple(read_split(data, 1)[0])
+    torch.save({"state_dict": built.state_dict(), "meta": {"dataset_meta": {"classes": names}}}, tmp_path / "model.pth")
+    return str(tmp_path / "config.py"), str(tmp_path / "model.pth")
+
+
+def test_a_file_is_classified_as_in_the_test_set(stream, model, data):
+    cfg = Config.fromfile(model[0])
+    _, names, _, outputs = outputs_of(cfg, model[1], "cpu")
+    classifier = ClipClassifier(cfg, model[1], "cpu")
+    for place in (0, 3):
+        sample, found = classifier(names[place])
+        wanted = outputs[:, place].softmax(1)
+        # Flow on disk is of the same frames, and went through JPEG.
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 if stream == "rgb" else 0.1)
+        assert sample.pred_score.shape == (6,)
+    assert classifier.name_of(int(sample.pred_label)) in read_split(data, 1)[0]
+
+
+def test_the_command_writes_labelled_videos_and_rows(model, data, tmp_path, capsys):
+    _, videos = read_split(data, 1)
+    chosen = [str(video.path(data)) for video in videos[:2]]
+    (tmp_path / "broken.avi").write_bytes(b"no video")
+    arguments = [*model, "--input", *chosen, str(tmp_path / "broken.avi"), "--output", str(tmp_path / "out")]
+    assert predict.main(predict.parse_args([*arguments, "--device", "cpu"])) == 1
+    said = capsys.readouterr()
+    assert "2 of 3 videos labelled, 1 skipped" in said.out and "no frame can be decoded" in said.err
+    rows = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [row["image"] for row in rows] == chosen and {"label", "class", "probability", "out7"} <= rows[0].keys()
+    with open(tmp_path / "out/predictions.csv") as file:
+        assert len(list(csv.DictReader(file))) == 2
+    capture = cv2.VideoCapture(str(tmp_path / "out" / f"{videos[0].stem}.avi.mp4"))
+    good, frame = capture.read()
+    assert good and frame.shape[1] == 320 and np.ptp(frame[-20:]) > 100  # the text
+
+
+def test_an_image_is_refused(model, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    arguments = [*model, "--input", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"a\.png is an image, and .*config\.py classifies videos"):
+        predict.main(predict.parse_args(arguments))
