@@ -64,7 +64,7 @@ class ClipClassifier:
             frames = decode(Path(video))
         except ValueError as error:
             raise UnreadableError("no frame can be decoded") from error
-        images = self._channels(frames)
+        images = self.channels(frames)
         length = self.dataset.clip_length
         numbers = [clip_frames(start, length, len(images)) for start in clip_starts(len(images), length)]
         results = self.pipeline({"clips": images[np.stack(numbers)], "flow_channel": None})
@@ -74,7 +74,8 @@ class ClipClassifier:
         (sample,) = self.model.head._get_predictions(self.model.scores(outputs).unsqueeze(0), data["data_samples"])
         return sample, outputs.softmax(1).cpu()
 
-    def _channels(self, frames: np.ndarray) -> np.ndarray:
+    def channels(self, frames: np.ndarray) -> np.ndarray:
+        """Frames (T, H, W, 3) RGB -> what the model takes, (T, H, W, C), or (T - 1, H, W, 2) flow."""
         if self.dataset.modality == "RGB":
             return frames
         if len(frames) < 2:

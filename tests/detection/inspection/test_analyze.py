@@ -323,8 +323,11 @@ def test_classes_that_differ_from_the_datasets_are_named(data, monkeypatch):
         (["c.yaml", "missing.pth"], "the checkpoint missing.pth is not a file"),
         (["c.yaml", "m.pth", "--cfg-options", "a=1"], "--cfg-options are for mmseg"),
         (["c.py", "m.pth", "SEED", "1"], "SEED 1: c.py is mmseg's"),
-        (["lazy.py", "m.pth", "--cfg-options", "a=1"], "--cfg-options are for mmseg, lazy.py is detectron2's"),
-        (["c.toml", "m.pth"], "expected detectron2's .yaml or mmseg's .py"),
+        (
+            ["lazy.py", "m.pth", "--cfg-options", "a=1"],
+            "--cfg-options are for mmseg and mmpretrain, lazy.py is detectron2's",
+        ),
+        (["c.toml", "m.pth"], "expected detectron2's .yaml, or a .py of mmseg or mmpretrain"),
         (["c.yaml", "m.pth", "--gallery", "-1"], "--gallery: expected a number of images, 0 or more, got -1"),
     ],
 )
