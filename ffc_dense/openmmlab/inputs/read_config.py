@@ -24,11 +24,11 @@ def parse_options(pairs: list[str]) -> dict | None:
         return parser.parse_args(["--cfg-options", *pairs]).cfg_options
 
 
-def read_config(path: str, options: dict | None, trains: bool = False) -> Config:
-    """mmseg's config with ``--cfg-options`` merged, checked for a training or else for a test (:func:`check_config`).
+def load_config(path: str) -> Config:
+    """The config in a file, unchecked.
 
     Raises:
-        UserError: the file, an option or a value of the config is wrong; the message names it.
+        UserError: it is not there, no config, or of another framework; the message names it.
     """
     if Path(path).is_file() and Path(path).suffix in (".py", ".yaml", ".yml", ".json"):
         framework, kind = recognise(path)
@@ -36,7 +36,16 @@ def read_config(path: str, options: dict | None, trains: bool = False) -> Config
             tool = "lazyconfig_train_net.py" if kind == "lazy" else "train_net.py"
             raise UserError(f"{path} is a config of {framework.title}: train it with `ffc-dense train` or tools/{tool}")
     with reading_input(partial(explain_config, path=path)):
-        cfg = Config.fromfile(path)
+        return Config.fromfile(path)
+
+
+def read_config(path: str, options: dict | None, trains: bool = False) -> Config:
+    """A config with ``--cfg-options`` merged, checked for a training or else for a test (:func:`check_config`).
+
+    Raises:
+        UserError: the file, an option or a value of the config is wrong; the message names it.
+    """
+    cfg = load_config(path)
     with reading_input(partial(explain_options, options=options)):
         cfg.merge_from_dict(options or {})
     check_config(cfg, trains)

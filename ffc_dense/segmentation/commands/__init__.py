@@ -11,25 +11,18 @@ def arguments(command: str, config: str, args: list[str]) -> list[str]:
     """
     if "--data" not in args:
         return args
-    from functools import partial
-
-    from mmengine.config import Config
-
     from ...errors import UserError
-    from ...errors.reporting import reading_input
-    from ...openmmlab.inputs.config_errors import explain_config
     from ...openmmlab.inputs.data_configs import check_config_files
+    from ...openmmlab.inputs.read_config import load_config
     from ..inputs.own_data import own_data_options
 
     place = args.index("--data")
     folder, args = args[place + 1 : place + 2], [*args[:place], *args[place + 2 :]]
     if not folder or folder[0].startswith("-"):
         raise UserError("--data: expected a folder with images/, masks/ and classes.txt")
-    with reading_input(partial(explain_config, path=config)):
-        if "--weights-only" in args:
-            check_config_files(config)
-        cfg = Config.fromfile(config)
-    options = own_data_options(cfg, folder[0], command)
+    if "--weights-only" in args:
+        check_config_files(config)
+    options = own_data_options(load_config(config), folder[0], command)
     if "--cfg-options" in args:
         place = args.index("--cfg-options") + 1
         return [*args[:place], *options, *args[place:]]
