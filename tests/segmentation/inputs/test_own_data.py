@@ -104,6 +104,7 @@ def test_every_head_gets_the_number_of_classes_and_every_dataset_the_folder(lake
         [head.num_classes for head in [*heads, cfg.model.auxiliary_head]] == [3] * 3 if model == "cascade" else [2] * 2
     )
     dataset = cfg.train_dataloader.dataset.dataset
+    init_default_scope("mmseg")
     dataset = DATASETS.build(dataset)
     assert len(dataset) == 3 and dataset.reduce_zero_label is False
     assert list(dataset.metainfo["classes"]) == (NAMES if model == "cascade" else ["no", "yes"])
