@@ -266,7 +266,6 @@ import sys
 sys.modules["mmseg"] = None
 try:
     import ffc_dense.segmentation
-from ffc_dense.method import literal
 except ModuleNotFoundError as error:
     print(error.name, error)
 """
