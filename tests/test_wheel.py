@@ -44,7 +44,14 @@ def test_the_wheel_holds_package_configs_scripts_and_the_program(wheel):
     assert {"ffc_dense/py.typed", "ffc_dense/.mim/model-index.yml"} <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "evidence/"))]
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
-    assert {line.split()[1].split(">")[0] for line in required} == {"torch", "jinja2", "numpy", "Pillow", "PyYAML", "tqdm"}
+    assert {line.split()[1].split(">")[0] for line in required} == {
+        "torch",
+        "jinja2",
+        "numpy",
+        "Pillow",
+        "PyYAML",
+        "tqdm",
+    }
 
 
 @pytest.mark.slow

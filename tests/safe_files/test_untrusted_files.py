@@ -1,6 +1,7 @@
 """Malicious weights, proposal files and pickles: nothing in them runs, whatever reads them (``pytest -s``: counts)."""
 
 import collections
+import faulthandler
 import importlib
 import io
 import multiprocessing
@@ -270,9 +271,17 @@ def test_a_forged_dtype_reaches_no_memory(tmp_path, content):
 
 
 def exit_code_of(function):
-    """Of a copy of this process that calls ``function``."""
-    process = multiprocessing.get_context("fork").Process(target=function)
+    """Of a copy of this process that calls ``function``; a crash ends it at once."""
+
+    def call():
+        faulthandler.disable()  # pytest's: its report of a crash can crash again, for ever
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        function()
+
+    process = multiprocessing.get_context("fork").Process(target=call)
     process.start()
+    process.join(120)
+    process.kill()
     process.join()
     return process.exitcode
 
