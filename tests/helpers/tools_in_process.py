@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import logging
 import re
 import sys
 from types import ModuleType
@@ -29,4 +30,13 @@ def run_tool(name: str, *args) -> tuple[int, str, str]:
         code = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
     finally:
         sys.argv = before
+        _forget(out, err)
     return code, out.getvalue(), err.getvalue()
+
+
+def _forget(*streams: io.StringIO) -> None:
+    """Take away the log handlers that a tool left and that would write into ``streams`` for ever."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
+    for logger in loggers:
+        for handler in [each for each in logger.handlers if getattr(each, "stream", None) in streams]:
+            logger.removeHandler(handler)
