@@ -33,15 +33,11 @@ def configs_unformatted(monkeypatch):
         monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
 
 
-@pytest.fixture(autouse=True)
-def scope_restored():
-    """A Runner leaves its config's ``default_scope`` behind in the process."""
-    registry = sys.modules.get("mmengine.registry")
-    before = dict(registry.DefaultScope._instance_dict) if registry else {}
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def no_scope_of_other_modules():
+    """A Runner leaves its config's ``default_scope`` behind in the process: a module begins without one, as alone."""
     if registry := sys.modules.get("mmengine.registry"):
         registry.DefaultScope._instance_dict.clear()
-        registry.DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(autouse=True)

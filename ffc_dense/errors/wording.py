@@ -115,7 +115,7 @@ def _name(kind: Callable) -> str:
 
 
 def explain_argument(error: Exception, tree: Any, class_of: Callable[[Any], Callable | None]) -> str | None:
-    """The message for an argument that a class of the config does not know, lacks, or refuses.
+    """The message for an argument that a class of the config does not know, or refuses.
 
     Args:
         tree: the config, of dicts and lists.
@@ -127,11 +127,6 @@ def explain_argument(error: Exception, tree: Any, class_of: Callable[[Any], Call
         unknown = re.search(r"([\w.]+)\(\) got an unexpected keyword argument '(\w+)'", text)
         if unknown:
             return _unknown_argument(unknown[1], unknown[2], nodes)
-        lacking = re.search(r"([\w.]+)\(\) missing \d+ required .*?: (.*)", text)
-        if lacking:
-            path, kind = _built_by(lacking[1], nodes)
-            where = f"{path}: {_name(kind)}" if kind else lacking[1].partition(".__init__")[0]
-            return f"{where} needs {lacking[2]}; add it to the config"
     if isinstance(error, ValueError | TypeError):
         named = re.match(r"(\w+) (must|should|has to) ", text)
         paths = [f"{path}.{named[1]}" for path, value, _ in nodes if named[1] in value] if named else []
@@ -149,11 +144,6 @@ def _unknown_argument(function: str, name: str, nodes: list) -> str:
     known = parameters(kind)
     remedy = closest(name, known) or f"; it takes {', '.join(known)}"
     return f"{path}.{name}: {_name(kind)} has no argument {name!r}{remedy}"
-
-
-def _built_by(function: str, nodes: list) -> tuple[str, Any]:
-    found = ((path, kind) for path, _, kind in nodes if _is_or_extends(kind, function))
-    return next(found, ("", None))
 
 
 def _is_or_extends(kind: Callable, function: str) -> bool:

@@ -8,6 +8,6 @@ from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(autouse=True)
-def mmpretrain_s_scope(scope_restored):
+def mmpretrain_s_scope():
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         yield
