@@ -70,12 +70,12 @@ def test_a_file_is_classified_as_in_the_test_set(stream, model, data):
     assert classifier.name_of(int(sample.pred_label)) in read_split(data, 1)[0]
 
 
-def test_flow_on_the_way_is_that_on_disk_but_for_jpeg(stream, model, data):
-    if stream == "flow":
-        video = read_split(data, 1)[1][0]
-        on_disk = read_frames(video.path(data), video.frames(data), "flow", np.arange(8))
-        found = ClipClassifier(Config.fromfile(model[0]), model[1], "cpu").channels(decode(video.path(data)))[:8]
-        assert np.abs(found.astype(int) - on_disk).mean() < 1.5 and np.ptp(found) > 10
+@pytest.mark.parametrize("stream", ["flow"], indirect=True)
+def test_flow_on_the_way_is_that_on_disk_but_for_jpeg(model, data):
+    video = read_split(data, 1)[1][0]
+    on_disk = read_frames(video.path(data), video.frames(data), "flow", np.arange(8))
+    found = ClipClassifier(Config.fromfile(model[0]), model[1], "cpu").channels(decode(video.path(data)))[:8]
+    assert np.abs(found.astype(int) - on_disk).mean() < 1.5 and np.ptp(found) > 10
 
 
 def test_the_command_writes_labelled_videos_and_rows(model, data, tmp_path, capsys):
