@@ -7,7 +7,6 @@ from copy import deepcopy
 from functools import partial
 
 import torch
-from mmengine.registry import init_default_scope
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -16,8 +15,8 @@ from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.export.checking import Agreement, compare_dense
 from ffc_dense.export.recording import Exportable
-from ffc_dense.method.reductions import choose_reductions, ffc_layers
-from ffc_dense.openmmlab.inputs.checkpoint import details_of, load_for_evaluation
+from ffc_dense.openmmlab.commands.export import build_to_export
+from ffc_dense.openmmlab.inputs.checkpoint import details_of
 from ffc_dense.openmmlab.inputs.config_errors import explain_build
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
 
@@ -50,12 +49,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
         raise UserError("--images are for detectors: a classifier is checked on random images")
     cfg = read_config(config, parse_options(overrides))
     with reading_input(partial(explain_build, cfg=cfg)):
-        init_default_scope("mmpretrain")
-        model = MODELS.build(cfg.model).eval()
-        load_for_evaluation(model, checkpoint)
-        (name,) = choose_reductions(model, [reduction] if reduction else [])
-        for layer in ffc_layers(model):
-            layer.test_reduce = name
+        model, name = build_to_export(cfg, MODELS, checkpoint, reduction)
         module = ExportableClassifier(model)
     return Exportable(
         module=module,
