@@ -32,6 +32,7 @@ from ..openmmlab import (
     RandomStateHook,
     SafeLoadingHook,
     checkpoint_to_resume,
+    register_hooks,
 )
 from .evaluation.ensemble import ClassifierEnsemble
 from .evaluation.predictions import PredictionWriter
@@ -46,11 +47,7 @@ from .training.scalars import FFCScalarsHook
 if TYPE_CHECKING:
     from .inspection.classifier import Classifier
 
-# As in segmentation/__init__.py, for an explicit `mmpretrain.AtomicCheckpointHook`.
-for _hook in (
-    AtomicCheckpointHook, InitialWeightsHook, NonFiniteLossHook, PreemptionHook, RandomStateHook, SafeLoadingHook,
-):  # fmt: skip
-    HOOKS.register_module(module=_hook)
+register_hooks(HOOKS)
 
 __all__ = [
     "AllReductionsTestLoop",

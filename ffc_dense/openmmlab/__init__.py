@@ -20,6 +20,8 @@ except ModuleNotFoundError as error:
         name="mmengine",
     ) from error
 
+from mmengine.registry import Registry
+
 from .inputs.initial_weights import InitialWeightsHook
 from .inputs.safe_loading_hook import SafeLoadingHook
 from .installing import install
@@ -28,6 +30,18 @@ from .training.non_finite_loss import NonFiniteLoss, NonFiniteLossHook
 from .training.preemption import PreemptionHook
 from .training.random_state import RandomStateHook
 from .training.resuming import NothingToResume, checkpoint_to_resume
+
+
+def register_hooks(hooks: Registry) -> None:
+    """Register the hooks with a framework too.
+
+    mmengine looks for an explicit ``mmseg.AtomicCheckpointHook`` in mmseg's registry alone where mmseg is the scope.
+    """
+    for hook in (
+        AtomicCheckpointHook, InitialWeightsHook, NonFiniteLossHook, PreemptionHook, RandomStateHook, SafeLoadingHook,
+    ):  # fmt: skip
+        hooks.register_module(module=hook)
+
 
 __all__ = [
     "AtomicCheckpointHook",
@@ -40,4 +54,5 @@ __all__ = [
     "SafeLoadingHook",
     "checkpoint_to_resume",
     "install",
+    "register_hooks",
 ]

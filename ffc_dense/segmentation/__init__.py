@@ -31,6 +31,7 @@ from ..openmmlab import (
     RandomStateHook,
     SafeLoadingHook,
     checkpoint_to_resume,
+    register_hooks,
 )
 from .evaluation.ensemble import SegmentorEnsemble
 from .evaluation.metrics import CityscapesScriptsMetric, UnroundedIoUMetric
@@ -45,11 +46,7 @@ from .model.heads import *  # noqa: F403
 from .model.opinions import FFCCascadeEncoderDecoder, FFCEncoderDecoder, FFCSegTTAModel, with_opinions
 from .training.scalars import FFCScalarsHook
 
-# mmengine looks for an explicit `mmseg.AtomicCheckpointHook` in mmseg's registry alone where mmseg is the scope.
-for _hook in (
-    AtomicCheckpointHook, InitialWeightsHook, NonFiniteLossHook, PreemptionHook, RandomStateHook, SafeLoadingHook,
-):  # fmt: skip
-    HOOKS.register_module(module=_hook)
+register_hooks(HOOKS)
 
 __all__ = [
     "AllReductionsTestLoop",
