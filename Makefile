@@ -1,7 +1,7 @@
 # make demo: environment, mini dataset, training and evaluation of stock and FFC models, table, pictures and report
 # make test: environment, mini dataset, the test suite (PYTEST_ARGS='-m slow' for the long ones)
 # make bench: what FFC costs in time and memory, about 10 minutes (BENCH_ARGS=--quick for a test of the tool)
-# make evidence: does FFC help? hundreds of short trainings, hours; see docs/EVIDENCE.md
+# make evidence: does FFC help? hundreds of short trainings, hours; see docs/background/evidence.md
 .PHONY: help demo test bench evidence lint env
 
 VENV := $(or $(VENV),.venv)

@@ -24,18 +24,18 @@ from .memory import ROOT
 from .works import Result, why_not
 
 SECTIONS = ("layers", "vote", "end_to_end", "growth")
-DOCS = ROOT / "docs/PERFORMANCE.md"
+DOCS = ROOT / "docs/background/performance.md"
 PLOTS = {"cpu": "performance.png", "cuda": "performance_cuda.png"}
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What FFC costs; see docs/PERFORMANCE.md")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What FFC costs")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: tests the tool, measures nothing")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="measure on it alone (default: all that there are)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help=str(SECTIONS))
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's)")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/bench", help="where the results go")
-    parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/PERFORMANCE.md too")
+    parser.add_argument("--write-docs", action="store_true", help="put table and plot into the docs too")
     args = parser.parse_args(argv)
     if args.threads is not None and args.threads < 1:
         parser.error(f"--threads must be at least 1, got {args.threads}")

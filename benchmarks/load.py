@@ -92,13 +92,13 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks load", description="What a busy core does to FFC")
     parser.add_argument("--processes", type=int, default=5, help="fresh ones for each work and load (default: 5)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: tests the tool, measures nothing")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/PERFORMANCE.md too")
+    parser.add_argument("--write-docs", action="store_true", help="put the table into the docs too")
     parser.add_argument("--work", choices=(*WORKS, VOTE), help=argparse.SUPPRESS)  # a fresh process measures it
     args = parser.parse_args(argv)
     if args.work:
         print(json.dumps(one_process(args.work, args.quick)))
         return
-    docs = ROOT / "docs/PERFORMANCE.md"
+    docs = ROOT / "docs/background/performance.md"
     if args.write_docs:
         report.check_markers(docs)
     when = f"Date: {datetime.date.today()}. Commit: {revision() or 'unknown'}. "

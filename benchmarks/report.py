@@ -1,4 +1,4 @@
-"""The Markdown table, and its place in docs/PERFORMANCE.md."""
+"""The Markdown table, and its place in docs/background/performance.md."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from .works import FFC, Result
 
 HEADER = "| work | FFC | baseline | FFC / baseline | bar | met? |\n|---|---|---|---|---|---|"
 TITLES = {"cpu": "CPU", "cuda": "CUDA"}
-MARKED = (*TITLES, "load")  # the sections of docs/PERFORMANCE.md that commands write
+MARKED = (*TITLES, "load")  # the sections of docs/background/performance.md that commands write
 MACHINE = "Machine: "
 
 

@@ -5,6 +5,6 @@ its own (``folders.py``). ``train_{detection,segmentation,classification}.py`` t
 trainers and keep the logits of every stage on held-out and test images (``dump.pt``). ``score_*.py`` reduce those in
 every way that is compared (``box_scores.py``) and score them with the
 official evaluators; ``select_outputs.py`` adds the learned selectors (``selectors.py``). ``record.py`` collects all
-scores; ``report.py`` pairs the runs by seed (``comparisons.py``) and fills docs/EVIDENCE.md with ``tables.py`` and
-``plots.py``. The heads that are compared are in ``variants.py``.
+scores; ``report.py`` pairs the runs by seed (``comparisons.py``) and fills docs/background/evidence.md with
+``tables.py`` and ``plots.py``. The heads that are compared are in ``variants.py``.
 """

@@ -4,7 +4,7 @@
     python -m evidence report [--write-docs]   # tables and pictures alone, from the evidence.json beside them
 
 A run that is done is not made again; an interrupted one goes on from its last checkpoint. The report is
-docs/EVIDENCE.md with the tables of these runs, in the work directory, or with ``--write-docs`` in docs.
+docs/background/evidence.md with the tables of these runs, in the work directory, or with ``--write-docs`` in docs.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from ffc_dense.reliability.jobs import run as run_jobs
 from . import folders, plan, record
 from .plan import Run
 
-DOCS, RECORD = folders.ROOT / "docs", "evidence.json"
+DOCS = folders.ROOT / "docs"
 NAME = "evidence_quick" if plan.QUICK else "evidence"  # they have other data
 PROCESSES = max(1, min(2, len(os.sched_getaffinity(0))))
 
@@ -46,18 +46,20 @@ def main(argv: list[str] | None = None) -> None:
 
 def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     work = args.work_dir.resolve()
-    target = DOCS if args.write_docs else work
+    record_of, target = DOCS / "evidence.json", DOCS / "background"
+    if not args.write_docs:
+        record_of, target = work / "evidence.json", work
     if args.command == "report":
-        report(record.read_record(target / RECORD), target)
+        report(record.read_record(record_of), target)
         return
     runs = [run for run in plan.PLAN if args.only in run.name]
     if not runs:
         parser.error(f"--only {args.only}: no run of the plan has it in its name, see --list")
-    known = record.read_record(DOCS / RECORD) if args.merge else []
+    known = record.read_record(DOCS / "evidence.json") if args.merge else []
     if args.write_docs:
         done = {run for run in plan.PLAN if folders.scores(work, run) is not None}
         kept = {(run, 0) for run in {*runs, *done}} | {result.identity for result in known}
-        record.refuse_loss(kept, target / RECORD)
+        record.refuse_loss(kept, record_of)
     jobs = unfinished(work, [run for run in runs if (run, 0) not in {result.identity for result in known}])
     if args.list:
         missing = {job.folder for job in jobs}
@@ -75,14 +77,14 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         make_data(work, {run.task for run in runs})
         do(jobs)
     results = record.merged(record.collect(work), known)
-    record.write_record(results, target / RECORD)
+    record.write_record(results, record_of)
     report(results, target)
 
 
 def report(results: list[record.Result], target: Path) -> None:
     from .report import PAGE, write  # matplotlib, which trainings do not need
 
-    write(results, DOCS / PAGE, target)
+    write(results, DOCS / "background" / PAGE, target)
     print(f"report: {target / PAGE}")
 
 

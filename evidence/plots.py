@@ -1,4 +1,4 @@
-"""The pictures of docs/EVIDENCE.md."""
+"""The pictures of docs/background/evidence.md."""
 
 from pathlib import Path
 from statistics import fmean, median

@@ -1,4 +1,4 @@
-"""Put tables and pictures into docs/EVIDENCE.md."""
+"""Put tables and pictures into docs/background/evidence.md."""
 
 import re
 from pathlib import Path
@@ -9,14 +9,14 @@ from .plots import draw
 from .record import Result
 from .tables import tables
 
-PAGE = "EVIDENCE.md"
+PAGE = "evidence.md"
 
 
 def write(results: list[Result], template: Path, target: Path) -> None:
     """Fill every place ``<!-- evidence: NAME -->`` ... ``<!-- /evidence -->`` of ``template``; draw the pictures.
 
     Args:
-        template: docs/EVIDENCE.md, with whatever tables.
+        template: docs/background/evidence.md, with whatever tables.
         target: folder for the filled page and the pictures.
 
     Raises:

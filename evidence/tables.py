@@ -1,4 +1,4 @@
-"""The tables of docs/EVIDENCE.md, in Markdown, from the record alone."""
+"""The tables of docs/background/evidence.md, in Markdown, from the record alone."""
 
 from ffc_dense.text import table
 

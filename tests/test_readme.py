@@ -14,10 +14,10 @@ pytest.importorskip("detectron2")
 pytest.importorskip("mmseg")
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/INSTALL.md", "docs/TRAINING.md", "docs/EVALUATION.md")
+PAGES = ("README.md", "docs/start/install.md", "docs/how-to/train.md", "docs/how-to/evaluate.md")
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 BIN = Path(sys.executable).parent
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 
 DETECTION = "SOLVER.MAX_ITER 12 SOLVER.STEPS '(10,)' SOLVER.WARMUP_ITERS 2 SOLVER.IMS_PER_BATCH 2"
 SEGMENTATION = (
@@ -91,7 +91,7 @@ def test_readme_builds_the_detectron2_that_is_pinned():
     assert commit in (ROOT / "requirements" / "detectron2.txt").read_text()
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("docs/TRAINING.md", 2), ("CONTRIBUTING.md", 1)])
+@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("docs/how-to/train.md", 2), ("CONTRIBUTING.md", 1)])
 def test_python_on_the_pages_runs(page, least):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert len(blocks) >= least
@@ -99,7 +99,7 @@ def test_python_on_the_pages_runs(page, least):
         exec(compile(block, page, "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{each.name}" for each in DOCS)])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(str(each.relative_to(ROOT)) for each in DOCS)])
 def test_links_exist(page):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
     links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write the tables of docs/MODEL_ZOO.md, between its markers: no figure in them is typed by hand.
+"""Write the tables of docs/reference/model-zoo.md, between its markers: no figure in them is typed by hand.
 
     python tools/model_zoo.py                           # from docs/overhead.json, which tools/overhead.py writes
     python tools/model_zoo.py --results results.json    # with scores: what tools/results_table.py --json writes
@@ -18,9 +18,9 @@ from ffc_dense.paper.systems import stock_name, system_of
 from ffc_dense.text import table as markdown
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT, OVERHEAD = ROOT / "docs" / "MODEL_ZOO.md", ROOT / "docs" / "overhead.json"
+DOCUMENT, OVERHEAD = ROOT / "docs/reference/model-zoo.md", ROOT / "docs/overhead.json"
 
-# Published training speed, seconds per iteration of 16 images on 8 V100, of the model zoo of detectron2 (MODEL_ZOO.md).
+# Published training speed, seconds per iteration of 16 images on 8 V100, of the model zoo of detectron2.
 # (pattern of our config, s/iter, the model that was timed)
 DETECTRON2_SPEED = (
     ("faster_rcnn_R_50_C4", 0.551, "R50-C4 1x"),
@@ -108,7 +108,7 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
         iterations = entry["iterations"]
         ours = f"{iterations} iterations, no score" if "_instant_test" in name else "no full run recorded"
         if name in IN_DEMO:
-            ours = "one seed: [make demo](EVALUATION.md#what-one-run-of-make-demo-gives)"
+            ours = "one seed: [make demo](../how-to/evaluate.md#what-one-run-of-make-demo-gives)"
         tool = "mmseg_tool.py train" if path.suffix == ".py" else "train_net.py --config-file"
         command = f"python tools/{tool} {relative}"
     else:

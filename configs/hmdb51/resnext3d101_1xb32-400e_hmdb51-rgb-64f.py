@@ -4,6 +4,6 @@ _base_ = [
     "../_base_/default_runtime_hmdb51.py",
     "../_base_/schedules/schedule_hmdb51.py",
 ]
-# Published by the authors of MARS; docs/WEIGHTS.md says where it goes.
+# Published by the authors of MARS; docs/how-to/weights.md says where it goes.
 kinetics = dict(type="Pretrained", checkpoint="weights/RGB_Kinetics_64f.pth", prefix="module")
 model = dict(backbone=dict(init_cfg=kinetics))

@@ -43,7 +43,7 @@ class Command:
 
 OPTIONS = (
     "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE; MMSegmentation also "
-    "--data FOLDER with images/, masks/ and classes.txt of your own (docs/DATASETS.md)."
+    "--data FOLDER with images/, masks/ and classes.txt of your own (docs/how-to/datasets.md)."
 )
 COMMANDS = {
     "train": Command(
@@ -53,7 +53,7 @@ COMMANDS = {
         "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
         "key=value). The others: those of the framework's train.py (--work-dir, --resume, --amp, --cfg-options "
         "KEY=VALUE ...) and --device cpu; MMSegmentation also --data FOLDER with images/, masks/ and classes.txt of "
-        "your own (docs/DATASETS.md).",
+        "your own (docs/how-to/datasets.md).",
         takes_config=True,
     ),
     "evaluate": Command(

@@ -5,7 +5,8 @@ python tools/check_dataset.py cityscapes data/cityscapes
 python tools/check_dataset.py imagenet data/imagenet
 
 One line per fault: severity, path, what is wrong, what to do. Exit code 0: no errors, 1: errors, 2: the command or its
-paths are wrong, 130: interrupted. Neither detectron2 nor mmseg need be installed. docs/DATASETS.md explains the faults.
+paths are wrong, 130: interrupted. Neither detectron2 nor mmseg need be installed.
+docs/how-to/datasets.md explains the faults.
 """
 
 import argparse

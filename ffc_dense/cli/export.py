@@ -5,7 +5,8 @@
 
 Formats: onnx; torch_export (.pt2 of torch.export); torchscript (a trace). The file is then loaded, ONNX in
 onnxruntime, and run on images of other sizes (but for detectors: and batches) than the one it was recorded with. If it
-answers otherwise than the framework, it is removed and the exit code is 2. Inputs, outputs and limits: docs/EXPORT.md.
+answers otherwise than the framework, it is removed and the exit code is 2.
+Inputs, outputs and limits: docs/how-to/export.md.
 """
 
 import argparse

@@ -10,7 +10,7 @@ prediction, its confidence and the number of active units of the feature that it
 own maximum: the maps tell where the evidence lies, not how much there is.
 
 Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
-config or checkpoint. docs/DIAGNOSIS.md says which feature map is explained.
+config or checkpoint. docs/how-to/outputs.md says which feature map is explained.
 """
 
 import argparse

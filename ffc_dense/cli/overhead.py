@@ -7,7 +7,7 @@ the CPU.
     python tools/overhead.py --only 'mini_*'
     OMP_NUM_THREADS=1 python tools/overhead.py --json docs/overhead.json    # all: about half an hour of one CPU core
 
-What the counters count, and what not: docs/MODEL_ZOO.md.
+What the counters count, and what not: docs/reference/model-zoo.md.
 """
 
 import argparse

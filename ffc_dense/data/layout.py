@@ -26,7 +26,7 @@ def look_below(path: Path, folders: tuple[str, ...]) -> str:
     ]
     if fitting:
         return f"give one of its subfolders: {', '.join(fitting)}"
-    return "give the folder that holds them; docs/DATASETS.md shows the layout"
+    return "give the folder that holds them; docs/how-to/datasets.md shows the layout"
 
 
 def expected_counts(

@@ -44,7 +44,7 @@ def quick_coco(json_file: str, images: str, split: str, report: Report, num_clas
     path = Path(json_file)
     if not path.is_file():
         report.add("layout", path, f"the annotation file of {split} is not there",
-                   "unpack the annotations there, or correct the path; docs/DATASETS.md shows the layout")
+                   "unpack the annotations there, or correct the path; docs/how-to/datasets.md shows the layout")
         return
     instances = read_instances(path, split, report)
     if instances is None:

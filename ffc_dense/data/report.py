@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 ERROR, WARNING = "error", "warning"
 KEPT_PER_KIND = 1000  # faults held in memory; all are counted
 
-# kind: severity, what it means. docs/DATASETS.md lists the same.
+# kind: severity, what it means. docs/how-to/datasets.md lists the same.
 KINDS = {
     "layout": (ERROR, "a folder or file of the layout is not there"),
     "incomplete": (ERROR, "the generation of the mini dataset was interrupted"),

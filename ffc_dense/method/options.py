@@ -68,7 +68,7 @@ OPTIONS = {
         Option(
             "normalize_input", False, "True or False",
             "a LayerNorm before the chain; with 0 filters one LayerNorm before the stock classifier, the control of "
-            "docs/EVIDENCE.md", check_bool,
+            "docs/background/evidence.md", check_bool,
         ),
     )
 }  # fmt: skip

@@ -151,7 +151,7 @@ def test_the_table_says_whether_the_bar_is_met(seconds, quick, verdict):
 
 
 def test_docs_are_updated_between_the_markers_and_keep_a_measurement(tmp_path):
-    docs = tmp_path / "PERFORMANCE.md"
+    docs = tmp_path / "performance.md"
     blocks = [f"{report.marker(device, 'begin')}\n{report.marker(device, 'end')}" for device in report.MARKED]
     docs.write_text("before\n\n" + "\n\nbetween\n\n".join(blocks) + "\n\nafter\n")
     report.check_markers(docs)
@@ -168,13 +168,13 @@ def test_docs_are_updated_between_the_markers_and_keep_a_measurement(tmp_path):
 
 
 def test_docs_without_markers_are_refused(tmp_path):
-    (tmp_path / "PERFORMANCE.md").write_text(report.marker("cpu", "begin"))
+    (tmp_path / "performance.md").write_text(report.marker("cpu", "begin"))
     with pytest.raises(ValueError, match="benchmark cpu: end"):
-        report.check_markers(tmp_path / "PERFORMANCE.md")
+        report.check_markers(tmp_path / "performance.md")
 
 
 def test_the_shipped_docs_have_the_markers():
-    report.check_markers(ROOT / "docs/PERFORMANCE.md")
+    report.check_markers(ROOT / "docs/background/performance.md")
 
 
 def test_both_detectors_classify_as_many_proposals_as_the_line_says():

@@ -1,4 +1,4 @@
-"""tools/overhead.py against counts by hand, and the tables of docs/MODEL_ZOO.md."""
+"""tools/overhead.py against counts by hand, and the tables of docs/reference/model-zoo.md."""
 
 import importlib.util
 import json

@@ -218,7 +218,7 @@ def test_a_malformed_cityscapes_dataset_stops_the_training(cityscapes, name):
 def test_an_empty_cityscapes_folder_stops_the_training(cityscapes, folder):
     empty(cityscapes / folder)
     code, out, err = mmseg_train()
-    assert code == 2 and folder in err and "docs/DATASETS.md" in err and "Traceback" not in out + err
+    assert code == 2 and folder in err and "docs/how-to/datasets.md" in err and "Traceback" not in out + err
 
 
 # Real processes, and what is legal

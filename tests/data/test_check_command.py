@@ -46,7 +46,7 @@ def test_a_folder_below_detectron2_datasets_is_found(coco, run):
 def test_a_path_that_matches_nothing_names_what_fits(originals, tmp_path, run, layout, only_fault):
     root = originals[layout].parent
     only_fault(run(layout, root), "layout", root, "has none of the folders", f"subfolders: {originals[layout]}")
-    only_fault(run(layout, tmp_path), "layout", tmp_path, "has none of the folders", "docs/DATASETS.md")
+    only_fault(run(layout, tmp_path), "layout", tmp_path, "has none of the folders", "docs/how-to/datasets.md")
 
 
 # Numbers of images
@@ -240,6 +240,6 @@ def test_without_pillow_the_package_is_named():
 
 
 def test_the_docs_list_every_kind_of_fault():
-    text = (REPO / "docs" / "DATASETS.md").read_text()
+    text = (REPO / "docs" / "how-to" / "datasets.md").read_text()
     listed = dict(re.findall(r"^\| `([a-z-]+)` \| (error|warning) \|", text, flags=re.MULTILINE))
     assert listed == {kind: severity for kind, (severity, _) in KINDS.items()}

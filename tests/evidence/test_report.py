@@ -257,7 +257,7 @@ def test_merging_keeps_what_was_measured_anew():
 
 
 def test_the_page_has_a_place_for_each_table_and_what_stands_around_stays(tmp_path):
-    page = (ROOT / "docs" / report.PAGE).read_text()
+    page = (ROOT / "docs/background" / report.PAGE).read_text()
     filled = report.filled(page, dict.fromkeys(tables.tables([]), "TABLE"))
     assert filled.count("\nTABLE\n") == len(tables.tables([]))
     assert report.filled(filled, dict.fromkeys(tables.tables([]), "TABLE")) == filled
@@ -266,7 +266,7 @@ def test_the_page_has_a_place_for_each_table_and_what_stands_around_stays(tmp_pa
 
 
 def test_the_page_is_that_of_the_record():
-    committed = (ROOT / "docs" / report.PAGE).read_text()
+    committed = (ROOT / "docs/background" / report.PAGE).read_text()
     assert report.filled(committed, tables.tables(record.read_record(ROOT / "docs/evidence.json"))) == committed
 
 
@@ -285,7 +285,7 @@ def test_the_summary_has_the_differences_of_the_main_heads():
 
 def test_pictures_are_drawn_from_any_record(tmp_path):
     for results in ([], RESULTS):
-        report.write(results, ROOT / "docs" / report.PAGE, tmp_path)
+        report.write(results, ROOT / "docs/background" / report.PAGE, tmp_path)
         for name in ("main", "curves", "ablations"):
             assert (tmp_path / f"evidence_{name}.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -296,7 +296,7 @@ def test_make_evidence_trains_scores_and_reports_and_does_nothing_a_second_time(
     command = [sys.executable, "-m", "evidence", "--work-dir", str(tmp_path)]
     first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
-    assert "12 runs, 24 jobs to do" in first.stdout and (tmp_path / "EVIDENCE.md").exists()
+    assert "12 runs, 24 jobs to do" in first.stdout and (tmp_path / "evidence.md").exists()
     entries = json.loads((tmp_path / "evidence.json").read_text())
     assert len(entries) == 12 and all("selector: stage weights" in entry["scores"] for entry in entries)
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Options stand once: one entry in ``method/options.py`` reaches every place; docs/TRAINING.md shows the same table."""
+"""Options stand once: one entry in ``method/options.py`` reaches every place, docs/how-to/train.md too."""
 
 import os
 import shutil
@@ -77,7 +77,7 @@ def test_one_entry_reaches_every_place(tmp_path):
 
 
 def test_the_table_in_the_docs_is_that_of_the_code():
-    page = (ROOT / "docs/TRAINING.md").read_text()
+    page = (ROOT / "docs/how-to/train.md").read_text()
     for name, default, meaning in documented():
         assert f"| `{name}` | `{default}` | {meaning} |" in page
 

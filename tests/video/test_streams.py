@@ -109,7 +109,7 @@ def test_an_odd_number_of_files_and_other_videos_are_refused(data, tmp_path, cap
 
 @pytest.mark.slow
 def test_the_commands_of_the_docs_teach_three_streams_the_six_motions(tmp_path):
-    (script,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/VIDEO.md").read_text(), re.DOTALL)
+    (script,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/how-to/video.md").read_text(), re.DOTALL)
     environment = dict(os.environ, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", PYTHONWARNINGS="ignore")
     done = subprocess.run(
         ["bash", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=3000

@@ -37,7 +37,7 @@ def check_folder(dataset: Mapping, name: str) -> None:
     if folder is not None and not folder.is_dir():
         raise UserError(
             f"{name}.data_root, .split, .data_prefix: there is no folder {folder}; correct the path, or lay the "
-            "dataset out as docs/DATASETS.md says"
+            "dataset out as docs/how-to/datasets.md says"
         )
 
 

@@ -4,7 +4,7 @@
 
 Writes tensors and plain values alone: the result loads with ``weights_only=True``. detectron2's loader finds the
 backbone's prefix by itself. A file whose name ends in ``-<first digits of its sha256>``, as torchvision's do, is
-checked against them. Such weights need other settings than the MSRA ones; docs/WEIGHTS.md lists them.
+checked against them. Such weights need other settings than the MSRA ones; docs/how-to/weights.md lists them.
 
 Exit status: 0, or 2 with one line that says what is wrong.
 """

@@ -9,8 +9,8 @@ The evaluators are detectron2's, by the dataset's ``evaluator_type``, and ``TEST
 Weights that are missing or cannot be downloaded, mixed precision away from CUDA, and evaluators that are not there are
 refused before any data is read. Config, weights and proposal files are data: nothing in them runs (SECURITY.md). A
 wrong config is one message and exit code 2; ``--debug`` shows the traceback. A training starts with a check of its
-datasets, which takes seconds (``--dataset-check``, docs/DATASETS.md). A training survives a kill, a full disk, SIGTERM
-(exit code 143) and losses of NaN, see ``ReliableTrainer``.
+datasets, which takes seconds (``--dataset-check``, docs/how-to/datasets.md). A training survives a kill, a full
+disk, SIGTERM (exit code 143) and losses of NaN, see ``ReliableTrainer``.
 """
 
 import logging

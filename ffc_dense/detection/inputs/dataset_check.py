@@ -44,7 +44,7 @@ def check_datasets(
         problems = [problem for problem in found if problem]
     problems = comm.all_gather(problems)[0]
     if problems and mode == "error":
-        problems.append("Correct them; --dataset-check warn trains all the same. docs/DATASETS.md explains the faults")
+        problems.append("Correct them, or train anyway with --dataset-check warn; see docs/how-to/datasets.md")
         raise UserError("\n".join(problems))
     for problem in problems if comm.is_main_process() else []:
         _say(f"dataset check: warning: {problem}")

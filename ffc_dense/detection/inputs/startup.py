@@ -40,7 +40,7 @@ def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = F
             kind = "a folder, not a file" if os.path.isdir(path) else "not there"
             raise FileNotFoundError(
                 f"{key}: {path} is {kind} (looked for {os.path.abspath(path)}). Name a .pth, .pkl or .safetensors "
-                "file, or a detectron2:// address; docs/WEIGHTS.md says where the weights come from"
+                "file, or a detectron2:// address; docs/how-to/weights.md says where the weights come from"
             )
         check_digest(path, digest)
         return
@@ -54,7 +54,7 @@ def check_weights(path: str, key: str, *, output_dir: str = "", resume: bool = F
         url = path.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)
         raise OSError(
             f"{key}: {path} could not be fetched from {url} ({type(error).__name__}: {error}). Without a network: "
-            f"download the file elsewhere and set {key} to its path; docs/WEIGHTS.md shows how"
+            f"download the file elsewhere and set {key} to its path; docs/how-to/weights.md shows how"
         ) from error
 
 

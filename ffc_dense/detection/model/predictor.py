@@ -17,10 +17,11 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
     """Identical to :class:`FastRCNNOutputLayers`, except that ``cls_score`` is an :class:`ffc_dense.FFCLinear`.
 
     ``forward`` still returns (R, K + 1) scores and (R, 4K) or (R, 4) deltas; at test time the scores are the logits
-    of the output that won the vote. The paper does not say what the score of a box is; no other rule was better than
-    the winner's softmax (docs/EVIDENCE.md). Box regression stays on the raw feature: the paper modifies the classifier
-    only (section 4.3). With ``use_sigmoid_ce`` the background's logit is not trained, so the foreground classes alone
-    are voted on. With the same random seed ``cls_score.weight`` and ``bbox_pred`` start as in the stock class.
+    of the output that won the vote. The paper does not say what the score of a box is; no other rule was better
+    than the winner's softmax (docs/background/evidence.md). Box regression stays on the raw feature: the paper
+    modifies the classifier only (section 4.3). With ``use_sigmoid_ce`` the background's logit is not trained, so
+    the foreground classes alone are voted on. With the same random seed ``cls_score.weight`` and ``bbox_pred``
+    start as in the stock class.
 
     Args:
         input_shape: shape of the box feature, as in the stock class.

@@ -9,7 +9,7 @@ from mmengine.runner.checkpoint import get_deprecated_model_names, get_external_
 
 from ..training.main_process import from_main
 
-REMEDY = "see docs/WEIGHTS.md for where it comes from, or set model.pretrained=/path/to/file (None: random weights)"
+REMEDY = "docs/how-to/weights.md says where it comes from; or set model.pretrained=/path/to/file (None: random weights)"
 
 
 def is_remote(checkpoint: str) -> bool:

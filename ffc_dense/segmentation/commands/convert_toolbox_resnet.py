@@ -26,7 +26,7 @@ STEM = {"conv1": "stem.0", "bn1": "stem.1", "conv2": "stem.3", "bn2": "stem.4", 
 def read(path: Path) -> dict[str, Tensor]:
     """The named tensors of a file; ValueError if it is another kind of file."""
     if not path.is_file():
-        raise ValueError(f"SOURCE: there is no file {path}; docs/WEIGHTS.md says where it comes from")
+        raise ValueError(f"SOURCE: there is no file {path}; docs/how-to/weights.md says where it comes from")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, EOFError, RuntimeError) as error:  # RuntimeError: a damaged zip archive

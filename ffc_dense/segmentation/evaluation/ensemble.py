@@ -89,7 +89,7 @@ def with_ffc_head(model: dict) -> dict:
         if name not in (*heads.__all__, "FFCNarrowASPPHead"):
             raise ValueError(
                 f"model.decode_head.type: outputs of {name.removeprefix('FFC')} cannot be joined; expected a head that "
-                "ends in cls_seg (docs/SEGMENTATION.md)"
+                "ends in cls_seg (docs/background/segmentation.md)"
             )
         head.update(type=f"mmseg.{name}", num_filters=0)
     return model

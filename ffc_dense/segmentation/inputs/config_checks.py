@@ -65,7 +65,7 @@ def check_folder(dataset: Mapping, name: str) -> None:
         if fault:
             raise UserError(
                 f"{name}.data_root, .data_prefix.{key}: {fault} {folder}; correct the path, or lay the dataset out as "
-                "docs/DATASETS.md says"
+                "docs/how-to/datasets.md says"
             )
 
 

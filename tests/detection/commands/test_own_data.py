@@ -57,7 +57,8 @@ def forget():
 
 
 def test_the_commands_of_the_docs_train_evaluate_and_show_the_names(data, capsys):
-    (block,) = re.findall(r"### Your own data.*?```bash\n(.*?)```", (ROOT / "docs/DATASETS.md").read_text(), re.DOTALL)
+    page = (ROOT / "docs/how-to/datasets.md").read_text()
+    (block,) = re.findall(r"### Your own data.*?```bash\n(.*?)```", page, re.DOTALL)
     train, evaluate, predict = (shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines())
     main([*train, *SHORT])
     forget()

@@ -1,4 +1,4 @@
-"""Initial weights on detectron2: every file format that docs/WEIGHTS.md names loads, and a missing one is an error."""
+"""Initial weights on detectron2: the formats that docs/how-to/weights.md names load, a missing file is an error."""
 
 import hashlib
 import os
@@ -161,7 +161,7 @@ def test_the_converter_refuses_other_files_and_runs_none_of_their_code(tmp_path,
 
 def test_a_missing_file_names_key_path_and_remedy(tmp_path):
     for path, fault in ((tmp_path / "gone.pkl", "not there"), (tmp_path, "a folder, not a file")):
-        with pytest.raises(FileNotFoundError, match=f"^MODEL.WEIGHTS: {path} is {fault} .*docs/WEIGHTS.md"):
+        with pytest.raises(FileNotFoundError, match=f"^MODEL.WEIGHTS: {path} is {fault} .*docs/how-to/weights.md"):
             check_weights(str(path), "MODEL.WEIGHTS")
     with pytest.raises(FileNotFoundError, match=r"^nothing to evaluate: name a checkpoint in train"):
         check_weights("", "train.init_checkpoint", needed=True)

@@ -76,7 +76,7 @@ def test_a_torch_export_detector_equals_the_detector_for_any_image_size(reductio
     model.roi_heads.box_predictor.test_reduce = reduction
     write(exportable(model), tmp_path / "model.pt2", "torch_export")
     run = load(tmp_path / "model.pt2", "torch_export")
-    for size in [(96, 128), (160, 80), (101, 150)]:  # over 64 pixels, see docs/EXPORT.md
+    for size in [(96, 128), (160, 80), (101, 150)]:  # over 64 pixels, see docs/how-to/export.md
         expected, found = stock(model, image(size)), run(image(size))
         assert len(expected[1]) > 0
         agreement = compare_detections(expected, found, size)

@@ -266,7 +266,7 @@ def test_training_starts_from_a_cached_open_mmlab_file_without_a_network(runner,
 @pytest.mark.parametrize(
     ("option", "value", "names"),
     [
-        ("model.pretrained", "pretrained/absent.pth", [KEY, "no file pretrained/absent.pth", "docs/WEIGHTS.md"]),
+        ("model.pretrained", "pretrained/absent.pth", [KEY, "no file pretrained/absent.pth", "docs/how-to/weights.md"]),
         ("load_from", "absent.pth", ["load_from: there is no file absent.pth"]),
     ],
 )
