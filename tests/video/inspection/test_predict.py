@@ -14,15 +14,32 @@ pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
 from mmengine.config import Config
+from skimage.registration import optical_flow_tvl1
 
 from ffc_dense.classification.commands import predict
 from ffc_dense.cli import extract_flow
+from ffc_dense.data import flow
 from ffc_dense.data.hmdb51_files import read_split
 from ffc_dense.errors import UserError
 from ffc_dense.minidata.hmdb51 import make_mini_hmdb51
 from ffc_dense.video.commands.evaluate_streams import outputs_of
 from ffc_dense.video.inputs.clips import decode, read_frames
+from ffc_dense.video.inspection import clip_classifier
 from ffc_dense.video.inspection.clip_classifier import ClipClassifier
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse_flow():
+    """TV-L1 of few iterations: what is tested here is where the flow goes, not how good it is."""
+
+    def flow_between(before, after):
+        y, x = optical_flow_tvl1(before / np.float32(255), after / np.float32(255), num_warp=1, num_iter=2)
+        return np.stack([x, y], -1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "tvl1", flow_between)
+        patch.setattr(clip_classifier, "tvl1", flow_between)
+        yield
 
 
 @pytest.fixture(scope="module", params=["rgb", "flow"])
