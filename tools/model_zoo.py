@@ -108,7 +108,7 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
         iterations = entry["iterations"]
         ours = f"{iterations} iterations, no score" if "_instant_test" in name else "no full run recorded"
         if name in IN_DEMO:
-            ours = "one seed: [make demo](../how-to/evaluate.md#what-one-run-of-make-demo-gives)"
+            ours = "one seed: [make demo](../how-to/evaluate.md)"
         tool = "mmseg_tool.py train" if path.suffix == ".py" else "train_net.py --config-file"
         command = f"python tools/{tool} {relative}"
     else:
@@ -118,7 +118,7 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
         gpus = named[1] if named else {1: 1, 16: 8}[entry["images_per_iteration"]]
         command = f"tools/dist_train.sh {relative} {gpus}"
     cells = [
-        f"[{path.stem}](../{relative})" + (" (LazyConfig)" if lazy else ""),
+        f"[{path.stem}](../../{relative})" + (" (LazyConfig)" if lazy else ""),
         f"{entry['iterations']:,} x {entry['images_per_iteration']}", entry["input"], f"{entry['parameters']:,}",
         f"{entry['flops'] / 1e9:.3f}", paper, ours, f"`{command}`",
     ]  # fmt: skip
@@ -128,7 +128,7 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
 def table(section: str, counts: dict[str, dict], results: list[dict]) -> str:
     chosen = [path for path in configs() if SECTIONS[section](path)]
     head = ["config", "iterations x images", "input", "parameters", "GFLOPs", "paper", "ours", "command"]
-    # A stock config directly above its FFC twin.
+    # Each FFC config is directly below its baseline.
     chosen.sort(key=lambda path: (path.parent.name, stock_name(path.stem), path.suffix, len(path.stem)))
     return markdown(head, [row(path, counts, results) for path in chosen])
 

@@ -155,7 +155,7 @@ def test_committed_counts_belong_to_the_models_of_today(committed, overhead):
 
 def test_model_zoo_has_a_row_for_every_config(model_zoo):
     text = model_zoo.DOCUMENT.read_text()
-    linked = re.findall(r"^\| \[.*?\]\(\.\./(configs/.*?)\)", text, re.MULTILINE)
+    linked = re.findall(r"^\| \[.*?\]\(\.\./\.\./(configs/.*?)\)", text, re.MULTILINE)
     assert sorted(linked) == sorted(str(path.relative_to(ROOT)) for path in model_zoo.configs())
     assert len(linked) >= 84
 
