@@ -60,11 +60,13 @@ def ablations(results: list[Result]):
 
 
 def _panels(results: list[Result]):
-    """A figure with a panel for each task that has runs: {task: panel}."""
+    """A figure with a panel for each task that has runs, two side by side: {task: panel}."""
     tasks = [task for task in SCHEDULES if any(result.run.task == task for result in results)]
-    figure, panels = plt.subplots(1, len(tasks) or 1, figsize=(11 / 3 * max(len(tasks), 2), 3.4), layout="constrained",
-                                  squeeze=False)  # fmt: skip
-    return figure, dict(zip(tasks, panels[0], strict=False))
+    rows = max(1, -(-len(tasks) // 2))
+    figure, panels = plt.subplots(rows, 2, figsize=(9.5, 3.3 * rows), layout="constrained", squeeze=False)
+    for panel in panels.flat[len(tasks) :]:
+        panel.set_axis_off()
+    return figure, dict(zip(tasks, panels.flat, strict=False))
 
 
 def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> None:
