@@ -1,16 +1,20 @@
-"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes, a segmentor's regions or
-a classifier's images.
+"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes, a segmentor's regions or a classifier's
+images.
 
     python tools/gradcam.py CONFIG.yaml model_final.pth --input photo.jpg --output pictures              # detectron2
     python tools/gradcam.py CONFIG.py iter_40000.pth --input street.png --output pictures [--pixel 80,60]  # mmseg
 
-For each of an image's most confident boxes, or of its largest predicted classes, or for the image itself, one PNG: the
-image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own
-prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its
-own maximum: the maps tell where the evidence lies, not how much there is.
+Writes one PNG for each of an image's most confident boxes, for each of its largest predicted classes, or for the image
+itself. It shows the image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7. Each map has the
+output's own prediction, its confidence and the number of active units of its feature. Each map is divided by its own
+maximum: it shows where the evidence lies, not how much there is.
 
-Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
-config or checkpoint. docs/how-to/outputs.md says which feature map is explained.
+Files that cannot be read are reported and skipped. docs/how-to/outputs.md says which feature map is explained.
+
+exit codes:
+  0  finished
+  1  files were skipped
+  2  a wrong argument, config or checkpoint
 """
 
 import argparse
@@ -35,7 +39,7 @@ from ffc_dense.style import check_matplotlib
 
 def parse_args(argv: list[str] | None = None) -> Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml, or the .py, as it was trained with")
+    parser.add_argument("config", metavar="CONFIG", help="the .yaml or .py of the training")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth file")
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders of images")
     parser.add_argument("--output", required=True, metavar="FOLDER")
@@ -45,8 +49,8 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
         "--target",
         default="own",
         metavar="CLASS",
-        help="the class whose logit is explained: 'own', "
-        "of each output its own prediction (default); 'vote', the final prediction; or a class's name",
+        help="the class whose logit is explained: 'own', each output's own prediction (default); 'vote', the final "
+        "prediction; or a class's name",
     )
     parser.add_argument("--limit", type=partial(at_least, 1), default=3, metavar="N",
                         help="boxes or regions of an image; default: 3")  # fmt: skip
