@@ -42,18 +42,18 @@ class Command:
 
 
 OPTIONS = (
-    "detectron2: KEY VALUE pairs at the end, as for its own tools. The others: --cfg-options KEY=VALUE; MMSegmentation "
-    "also --data FOLDER with your own images/, masks/ and classes.txt (docs/how-to/datasets.md)."
+    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE; MMSegmentation also "
+    "--data FOLDER with images/, masks/ and classes.txt of your own (docs/how-to/datasets.md)."
 )
 COMMANDS = {
     "train": Command(
         "train a model, stock or FFC",
         "CONFIG [--resume] [ARGS of the framework]",
         "train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml SOLVER.MAX_ITER 100",
-        "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; for a LazyConfig "
-        "key=value). The others: the arguments of the framework's train.py (--work-dir, --resume, --amp, "
-        "--cfg-options KEY=VALUE ...) and --device cpu; MMSegmentation also --data FOLDER with your own images/, "
-        "masks/ and classes.txt (docs/how-to/datasets.md).",
+        "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
+        "key=value). The others: those of the framework's train.py (--work-dir, --resume, --amp, --cfg-options "
+        "KEY=VALUE ...) and --device cpu; MMSegmentation also --data FOLDER with images/, masks/ and classes.txt of "
+        "your own (docs/how-to/datasets.md).",
         takes_config=True,
     ),
     "evaluate": Command(

@@ -80,7 +80,7 @@ def analyze(args: argparse.Namespace) -> dict:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output: {folder} cannot be made: {error}") from error
-    with redirect_stdout(sys.stderr):  # the frameworks log to stdout, which is for the table alone
+    with redirect_stdout(sys.stderr):  # the frameworks log there; the standard output has the table alone
         adapter = importlib.import_module(f"{framework.adapter}.commands.analyze")
         report = adapter.analyze(
             args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder)

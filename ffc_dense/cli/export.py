@@ -78,7 +78,7 @@ def export(args: argparse.Namespace) -> None:
     framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
     check_arguments(args)
     register(framework, args.datasets)
-    with redirect_stdout(sys.stderr):  # the frameworks and the exporters log to stdout
+    with redirect_stdout(sys.stderr):  # the frameworks and the exporters log there
         side = importlib.import_module(f"{framework.adapter}.commands.export")
         from ffc_dense.export.checking import verify
 

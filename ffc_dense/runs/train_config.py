@@ -15,8 +15,8 @@ from .files import read_yaml
 
 NAME = "train_config.yaml"
 SHOWN = 5  # keys in a message
-# Comparable runs can differ in these keys: the machine, and how often something is written. The scaled schedule is
-# compared, so the number of processes that it was written for adds nothing.
+# What may differ between runs that are compared: the machine, and how often something is written. The schedule that is
+# compared is the scaled one, so the number of processes it was written for says nothing more.
 INCIDENTAL = (
     "SEED", "OUTPUT_DIR", "VERSION", "VIS_PERIOD", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE",
     "SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINT_MAX_TO_KEEP", "SOLVER.NON_FINITE_LOSS",
