@@ -136,18 +136,9 @@ def test_the_commands_of_a_page_run(demo, page):
     if page == "evaluate":
         assert all(f"| {name} |" in out for name in ("vote", "mean", *(f"out{i}" for i in range(1, 8))))
     if page == "export":
-        run_the_snippet(demo / "work_dirs/segmentor.vote.onnx")
+        assert (demo / "work_dirs/detector.vote.onnx").is_file() and (demo / "work_dirs/segmentor.vote.onnx").is_file()
     if page == "compare-runs":
         assert (demo / "results.png").is_file() and (demo / "work_dirs/ensemble/pspnet/ensemble.json").is_file()
-
-
-def run_the_snippet(file):
-    """The page's code that runs a file without this project."""
-    numpy = pytest.importorskip("numpy")
-    (code,) = blocks("export", "python")
-    names = {"image": numpy.zeros((1, 3, 64, 96), "float32")}
-    exec(compile(code.replace("segmentor.onnx", str(file)), "export.md", "exec"), names)
-    assert names["labels"].shape == (1, 1, 64, 96) and names["scores"].shape[1] == len(names["names"])
 
 
 @pytest.mark.slow

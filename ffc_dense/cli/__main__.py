@@ -65,7 +65,7 @@ COMMANDS = {
         takes_config=True,
     ),
     "predict": Command(
-        "draw the predictions of a checkpoint for images, folders and videos",
+        "draw what a checkpoint finds in images, folders and videos",
         "CONFIG CHECKPOINT --input PATH ... --output DIR [--reduce NAME] [--opinions] [--device DEVICE] [ARGS]",
         "predict mini_coco/faster_rcnn_R_18_FPN_ffc.yaml model_final.pth --input photo.jpg --output pictures",
         "detectron2: --opts KEY VALUE ... at the end. The others: --cfg-options KEY=VALUE.",
@@ -79,7 +79,7 @@ COMMANDS = {
         takes_config=True,
     ),
     "gradcam": Command(
-        "Grad-CAM of single outputs, for boxes, regions or images",
+        "Grad-CAM of single outputs, for boxes or regions",
         "CONFIG CHECKPOINT --input PATH ... --output DIR [ARGS]",
         "gradcam mini_coco/faster_rcnn_R_18_FPN_ffc.yaml model_final.pth --input photo.jpg --output maps",
         module="ffc_dense.cli.gradcam",

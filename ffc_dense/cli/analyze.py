@@ -86,7 +86,7 @@ def analyze(args: argparse.Namespace) -> dict:
             args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder)
         )
     report = {"config": args.config, "weights": args.checkpoint, **report}
-    print(markdown(report), flush=True)  # first, so that the scores are shown even if a file cannot be written
+    print(markdown(report), flush=True)  # first: whatever happens to the files, the scores are told
     print(f"\n{report['decisions']} decisions on {report['images']} images: {report['decision']}")
     if len(report["outputs"]) == 1:
         print("This model has no FFC classifier, so it has one output and no vote.")

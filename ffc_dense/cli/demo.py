@@ -3,10 +3,10 @@
     make demo                                       # in the clone: builds the environment first
     python tools/demo.py [--work-dir work_dirs/demo]
 
-Works in the current folder: the datasets go to ``data``, the runs to ``work_dirs/demo``. Each stage runs two processes
-side by side. The trainings and the tests of the stock models are the frameworks' own. FFC is scored in its test modes
-in one pass. A finished stage is not run again; an interrupted training resumes from its last checkpoint. It ends with a
-table, pictures and report.html.
+Works in the current folder: the datasets go to ``data``, the runs to ``work_dirs/demo``. Each stage runs command lines
+as two processes side by side. The trainings and the tests of the stock models are the frameworks' own; FFC is scored
+in its test modes in one pass. What is finished is not run again, an interrupted training resumes from its last
+checkpoint. It ends with a table, pictures and report.html.
 """
 
 import argparse
@@ -43,7 +43,7 @@ USED = (DETECTRON2, MMSEG, MMPRETRAIN)
 
 @dataclass(eq=False)
 class DemoJob(Job):
-    """A job that shows its progress.
+    """A job that knows how far it is.
 
     Args:
         progress: pattern, below the folder, of the framework's JSON lines that hold the iteration.
@@ -169,7 +169,7 @@ def detection_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[Dem
 def mmengine_jobs(
     framework: Framework, name: str, ffc_config: str, stock: Path, iterations: int, *options: str
 ) -> tuple[list[DemoJob], list[DemoJob]]:
-    """Train a stock model and its FFC counterpart with the framework's own ``train.py``, and evaluate them.
+    """Training of a stock and an FFC model by the framework's own ``train.py``, and their evaluation.
 
     The stock model is tested by the framework's ``test.py``, FFC in its test modes in one pass, with ``options``.
     """
@@ -193,7 +193,7 @@ def mmengine_jobs(
 
 
 def looking_jobs(detector: Path, segmentor: Path, classifier: Path) -> list[DemoJob]:
-    """The analysis of each FFC model's outputs, and its predictions as pictures.
+    """What each output of the FFC models decides, and their predictions as pictures.
 
     Args:
         detector, segmentor, classifier: their checkpoints, each in its run's folder.

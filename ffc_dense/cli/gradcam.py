@@ -1,20 +1,16 @@
-"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes, a segmentor's regions or a classifier's
-images.
+"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes, a segmentor's regions or
+a classifier's images.
 
     python tools/gradcam.py CONFIG.yaml model_final.pth --input photo.jpg --output pictures              # detectron2
     python tools/gradcam.py CONFIG.py iter_40000.pth --input street.png --output pictures [--pixel 80,60]  # mmseg
 
-Writes one PNG for each of an image's most confident boxes, for each of its largest predicted classes, or for the image
-itself. It shows the image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7. Each map has the
-output's own prediction, its confidence and the number of active units of its feature. Each map is divided by its own
-maximum: it shows where the evidence lies, not how much there is.
+For each of an image's most confident boxes, or of its largest predicted classes, or for the image itself, one PNG: the
+image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own
+prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its
+own maximum: the maps tell where the evidence lies, not how much there is.
 
-Files that cannot be read are reported and skipped. docs/how-to/outputs.md says which feature map is explained.
-
-exit codes:
-  0  finished
-  1  files were skipped
-  2  a wrong argument, config or checkpoint
+Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
+config or checkpoint. docs/how-to/outputs.md says which feature map is explained.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about finished runs of any framework.
+"""One self-contained HTML page about finished runs.
 
     ffc-dense report work_dirs/faster_rcnn_ffc --stock work_dirs/faster_rcnn      # one run and its baseline
     ffc-dense report work_dirs/demo                                               # all runs in a folder

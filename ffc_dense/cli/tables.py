@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--reduce",
         nargs="+",
         metavar="NAME",
-        help="test modes of FFC that get a row (vote, mean, out1 ...); default: all that were evaluated",
+        help="test modes of FFC that get a row (vote, mean, out1 ...); default: all that there are",
     )
     parser.add_argument("--json", metavar="FILE", help="also write every run, average and test to FILE")
     parser.add_argument("--plot", metavar="PNG", help="draw the scores to PNG")

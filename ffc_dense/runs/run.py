@@ -6,7 +6,7 @@ from pathlib import Path
 from ..frameworks import Framework
 from .files import is_number
 
-STOCK = "stock"  # the name of the only test mode of a model without FFC
+STOCK = "stock"  # the name of the only "reduction" of a model without FFC
 
 
 @dataclass

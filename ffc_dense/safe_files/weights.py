@@ -24,10 +24,10 @@ _PASSED_OVER = {
 @dataclass
 class Weights:
     """Attributes:
-    tensors: the weights, with the file's names.
+    tensors: the weights under the names that the file has.
     framework: "detectron2", "mmseg", or "" for a bare state dict.
-    naming: the origin of the names ("Caffe2", "torchvision") if detectron2 must match them to its own, else "".
-    head: type of the FFC head in the config that mmengine recorded, or "".
+    naming: whose names they are ("Caffe2", "torchvision"), where detectron2 has to match them to its own, else "".
+    head: type of the FFC head in mmengine's note of the config, or "".
     """
 
     tensors: dict[str, Tensor]
