@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from ..method.layers import FFC_MODULES
+from ..method.classifier import FFC_MODULES
 
 SHOWN = 8  # faults in the message
 
