@@ -111,7 +111,6 @@ SHORTER = {
     "iter_504": "iter_3",
     "iter_300": "iter_2",
     "000000500013": "000000500001",
-    "minihaven_000000_000019": "minihaven_000000_000001",
     "onnx torchscript torch_export": "onnx",
     "in vote mean": "in vote",
 }
