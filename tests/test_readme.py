@@ -14,7 +14,7 @@ pytest.importorskip("detectron2")
 pytest.importorskip("mmseg")
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/start/install.md", "docs/how-to/train.md", "docs/how-to/evaluate.md")
+PAGES = ("README.md", "docs/start/install.md", "docs/how-to/train.md")
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 BIN = Path(sys.executable).parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -38,7 +38,7 @@ NOT_RUN = ("pip install", "make ")  # downloads; what runs this test
 def bash_blocks():
     """The blocks but those that download or run this test, as scripts in the order of the pages."""
     blocks = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) >= 6
+    assert len(blocks) >= 4
     commands = [[line for line in block.splitlines() if not line.startswith(("#", "source "))] for block in blocks]
     return ["\n".join(lines) + "\n" for lines in commands if not lines[0].startswith(NOT_RUN)]
 
@@ -46,7 +46,7 @@ def bash_blocks():
 def shortened(script):
     for end, extra in SHORTER.items():
         script = script.replace(f"{end}\n", f"{end} {extra}\n")
-    return script.replace("iter_400.pth", "iter_12.pth")
+    return script
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def clone(tmp_path_factory):
     return folder
 
 
-def test_readme_commands_train_and_evaluate(clone):
+def test_readme_commands_train(clone):
     environment = dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}", OMP_NUM_THREADS="2", PYTHONWARNINGS="ignore")
     script = "set -e\n" + "".join(shortened(block) for block in bash_blocks())
     assert script.count(DETECTION) == 1 and script.count(SEGMENTATION) == 1
@@ -69,9 +69,6 @@ def test_readme_commands_train_and_evaluate(clone):
     runs = clone / "work_dirs"
     results = json.loads((runs / "faster_rcnn_R_18_FPN_ffc/results.json").read_text())
     assert "AP50" in results["bbox"]
-    for path in ("faster_rcnn_R_18_FPN_ffc/eval_model_final", f"{PSPNET}/eval_iter_12"):
-        reductions = json.loads((runs / path / "reductions.json").read_text())["results"]
-        assert list(reductions) == ["vote", "mean", *(f"out{i}" for i in range(1, 8))]
     segmentation = runs / PSPNET
     scalars = [json.loads(line) for line in next(segmentation.glob("*/vis_data/scalars.json")).read_text().splitlines()]
     losses = [entry["loss"] for entry in scalars if "loss" in entry]
