@@ -46,7 +46,7 @@ def _class_folders(dataset: Mapping) -> Path | None:
     root = str(dataset.get("data_root") or "")
     split = dataset.get("split") or ""
     kind = type_name(dataset)
-    if kind not in ("ImageNet", "CustomDataset") or dataset.get("ann_file") or "://" in root:
+    if kind not in ("ImageNet", "CustomDataset", "ClassFolders") or dataset.get("ann_file") or "://" in root:
         return None
     if kind == "ImageNet" and (split == "test" or Path(root, "meta", f"{split}.txt").is_file()):
         return None

@@ -1,5 +1,7 @@
 """What the adapters of mmengine's frameworks have in common in ``ffc-dense``."""
 
+from importlib import import_module
+
 
 def script_of(commands: str, command: str, config: str, args: list[str]) -> tuple[str, list[str]]:
     """The module whose ``command`` runs, and its arguments.
@@ -15,3 +17,33 @@ def script_of(commands: str, command: str, config: str, args: list[str]) -> tupl
         place = args.index("--device")
         device, args = args[place : place + 2], [*args[:place], *args[place + 2 :]]
     return f"{__name__}.scripts", [*device, "train", config, *args]
+
+
+def with_own_data(commands: str, command: str, config: str, args: list[str], layout: str) -> list[str]:
+    """``args`` with ``--data FOLDER`` as overrides of the config; the user's own overrides come after them.
+
+    Args:
+        commands: as in :func:`script_of`; the adapter's ``inputs.own_data`` makes the overrides.
+        layout: what the folder must hold, for the message.
+
+    Raises:
+        UserError: no folder is named, or it is not as the adapter requires.
+    """
+    if "--data" not in args:
+        return args
+    from ...errors import UserError
+    from ..inputs.data_configs import check_config_files
+    from ..inputs.read_config import load_config
+
+    place = args.index("--data")
+    folder, args = args[place + 1 : place + 2], [*args[:place], *args[place + 2 :]]
+    if not folder or folder[0].startswith("-"):
+        raise UserError(f"--data: expected a folder with {layout}")
+    if "--weights-only" in args:
+        check_config_files(config)
+    own_data = import_module(f"{commands.rpartition('.')[0]}.inputs.own_data")
+    options = own_data.own_data_options(load_config(config), folder[0], command)
+    if "--cfg-options" in args:
+        place = args.index("--cfg-options") + 1
+        return [*args[:place], *options, *args[place:]]
+    return [*args, "--cfg-options", *options]
