@@ -57,8 +57,8 @@ def forget():
 
 
 def test_the_commands_of_the_docs_train_evaluate_and_show_the_names(data, capsys):
-    page = (ROOT / "docs/how-to/datasets.md").read_text()
-    (block,) = re.findall(r"### Your own data.*?```bash\n(.*?)```", page, re.DOTALL)
+    page = (ROOT / "docs/start/own-data-detectron2.md").read_text()
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     train, evaluate, predict = (shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines())
     main([*train, *SHORT])
     forget()
