@@ -42,8 +42,8 @@ class Command:
 
 
 OPTIONS = (
-    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE; MMSegmentation also "
-    "--data FOLDER with images/, masks/ and classes.txt of your own (docs/how-to/datasets.md)."
+    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE, and --data FOLDER "
+    "with data of your own (docs/start/own-data-mmseg.md, docs/start/own-data-mmpretrain.md)."
 )
 COMMANDS = {
     "train": Command(
@@ -52,8 +52,8 @@ COMMANDS = {
         "train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml SOLVER.MAX_ITER 100",
         "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
         "key=value). The others: those of the framework's train.py (--work-dir, --resume, --amp, --cfg-options "
-        "KEY=VALUE ...) and --device cpu; MMSegmentation also --data FOLDER with images/, masks/ and classes.txt of "
-        "your own (docs/how-to/datasets.md).",
+        "KEY=VALUE ...), --device cpu, and --data FOLDER with data of your own (docs/start/own-data-mmseg.md, "
+        "docs/start/own-data-mmpretrain.md).",
         takes_config=True,
     ),
     "evaluate": Command(
