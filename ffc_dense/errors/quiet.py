@@ -19,14 +19,16 @@ def framework_output(verbose: bool) -> AbstractContextManager:
     """Within the context what is printed or logged to the standard output goes to the standard error: all of it, or
     warnings and progress alone. A framework's log files stay complete.
     """
-    return redirect_stdout(_ToStderr(verbose))
+    _ToStderr.verbose = verbose
+    return redirect_stdout(_ToStderr())
 
 
 class _ToStderr(io.TextIOBase):
-    """A log handler keeps its stream for the life of the process: this one asks for ``sys.stderr`` at every write."""
+    """A log handler keeps its stream for the life of the process: this one asks for ``sys.stderr`` at every write, and
+    shows what the command that runs shows.
+    """
 
-    def __init__(self, verbose: bool):
-        self.verbose = verbose
+    verbose = False
 
     def write(self, text: str) -> int:
         if self.verbose or SHOWN.search(text[:BEGINNING]):

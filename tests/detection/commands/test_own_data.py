@@ -115,6 +115,23 @@ def test_classes_in_another_order_than_in_the_training_are_refused(tmp_path, mon
     ]
 
 
+@pytest.mark.parametrize("tool", ["eval_coco", "analyze_outputs"])
+def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(tmp_path, tool):
+    write_model(tmp_path, "my_val")
+    config, weights = tmp_path / "config.yaml", tmp_path / "model.pth"
+    first = ["--config-file", config, "MODEL.WEIGHTS", weights] if tool == "eval_coco" else [config, weights]
+    found = []
+    for number, flags in enumerate(([], ["--verbose"])):
+        output = ["--output", tmp_path / f"{number}", *flags, *own()]
+        code, out, err = run_tool(tool, *first[:2], *output, *first[2:])
+        assert code == 0, err[-2000:]
+        found.append((out.replace(str(tmp_path / f"{number}"), ""), err))
+    (quiet, few), (loud, many) = found
+    assert quiet == loud and quiet.startswith("|")
+    assert "Evaluate annotation type" in many and "Evaluate annotation type" not in few  # pycocotools prints it
+    assert len(few.splitlines()) < 10 < len(many.splitlines())
+
+
 def test_only_the_splits_that_a_command_uses_must_be_registered(tmp_path):
     write_model(tmp_path, "my_val", "DATASETS.TRAIN", ("nobody_has_this",))
     config = ["--config-file", tmp_path / "config.yaml"]

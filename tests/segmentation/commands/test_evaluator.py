@@ -150,8 +150,8 @@ COMMANDS = {
     "evaluate": ("eval_cityscapes", ["--no-png", "--output", "order"]),
     "ensemble": ("eval_cityscapes", ["--no-png", "--output", "order", "--ensemble", "swapped.pth"]),
     "analyze": ("analyze_outputs", ["--output", "order"]),
-    "predict": ("demo_segment", ["--input", "data", "--output", "order"]),
-    "gradcam": ("gradcam", ["--input", "data", "--output", "order"]),
+    "predict": ("demo_segment", ["--input", "data/mini_cityscapes/leftImg8bit/val", "--output", "order"]),
+    "gradcam": ("gradcam", ["--input", "data/mini_cityscapes/leftImg8bit/val", "--output", "order"]),
     "test": ("mmseg_tool", []),
 }
 
@@ -164,6 +164,20 @@ def test_classes_in_another_order_than_in_the_training_are_refused(folder, monke
     code, _, said = run_tool(tool, *["test"] * (command == "test"), "tiny.py", weights, *arguments)
     told = "class 0 is 'road', in the training of swapped.pth it was 'sidewalk'"
     assert code == 2 and said.count(told) == 1 and told in said.splitlines()[-1], said
+
+
+@pytest.mark.parametrize("command", ["evaluate", "analyze"])
+def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(folder, monkeypatch, command):
+    monkeypatch.chdir(folder)
+    tool, arguments = COMMANDS[command]
+    found = []
+    for flags in ([], ["--verbose"]):
+        code, out, said = run_tool(tool, "tiny.py", "same.pth", *arguments, *flags)
+        assert code == 0, said
+        found.append((out, [line for line in said.splitlines() if " - INFO - " in line and "Iter(test)" not in line]))
+    (quiet, none), (loud, many) = found
+    assert quiet == loud and quiet and not none
+    assert len(many) > 5
 
 
 @pytest.mark.parametrize("weights", ["same.pth", "renamed.pth"])
