@@ -19,13 +19,14 @@ CONFIG decides whose script it is. Identical to ``python MMSEG/tools/train.py CO
 import argparse
 import importlib.util
 import os
+import re
 import runpy
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from ...frameworks import MMSEG, Framework, recognise
+from ...frameworks import MMPRETRAIN, MMSEG, Framework, recognise
 
 # DistributedDataParallel refuses device_ids for a model on the CPU; mmengine gives them unless the config does.
 DDP_ON_CPU = [
@@ -103,6 +104,12 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
     if weights_only:
         data_configs.check_values(cfg, known.config, weights=True)
         safe_loading.forbid_pickled_checkpoints(work_dir_of(known, cfg))
+    if "--tta" in args and cfg.get("default_scope") == MMPRETRAIN.scope:
+        for key in (key for key in known.cfg_options or {} if re.match(r"model\.(?!module\.)", key)):
+            raise UserError(
+                f"--cfg-options {key}: with --tta mmpretrain's test.py has the model under model.module; write "
+                f"{key.replace('model.', 'model.module.', 1)}"
+            )
     if tool == "test" and "://" not in known.checkpoint and not Path(without_query(known.checkpoint)).is_file():
         raise UserError(f"{known.checkpoint}: there is no such checkpoint; name the .pth file that a training wrote")
     if tool == "test" and "://" not in known.checkpoint:

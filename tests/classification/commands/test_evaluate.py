@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from PIL import Image
 from small_classifier import disagreeing
+from tools_in_process import run_tool
 
 from ffc_dense.classification import Classifier
 from ffc_dense.classification.commands import evaluate, predict
@@ -246,6 +247,30 @@ def test_an_averaged_model_is_scored_by_its_average(folder):
     evaluated(FFC, "ema.pth", "--reduce", "mean", "--output", "ema")
     results = json.loads(Path("ema/reductions.json").read_text())["results"]
     assert results["mean"]["top1"] == pytest.approx(top(literal_logits(FFC, average).mean(0), 1), abs=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["vote", "mean"])
+def test_test_time_augmentation_averages_what_each_test_mode_gives(folder, reduction):
+    """mmpretrain's test.py: the probabilities of an image and of its mirror image are averaged."""
+    option = f"head.test_reduce={reduction}"
+    command = ["test", FFC, "ffc.pth", "--tta", "--work-dir", f"tta_{reduction}", "--cfg-options"]
+    code, _, err = run_tool("mmseg_tool", *command, f"model.{option}")
+    assert code == 2 and "write model.module.head.test_reduce" in err.splitlines()[-1]
+    code, _, err = run_tool("mmseg_tool", *command, f"model.module.{option}")
+    assert code == 0, err[-2000:]
+    found = json.loads(next(Path(f"tta_{reduction}").glob("*/*.json")).read_text())
+    model = model_of(FFC)
+    model.head.fc.test_reduce = reduction
+    cfg = Config.fromfile(FFC)
+    cfg.model.data_preprocessor = cfg.model.get("data_preprocessor") or cfg.data_preprocessor
+    mean, std = (torch.tensor(cfg.model.data_preprocessor[key]).view(3, 1, 1) for key in ("mean", "std"))
+    scores = []
+    for image in images():
+        pixels = np.asarray(Image.open(image).resize((32, 32), Image.BILINEAR), dtype=np.float32).transpose(2, 0, 1)
+        x = (torch.from_numpy(pixels) - mean) / std
+        with torch.no_grad():
+            scores.append(model(torch.stack([x, x.flip(2)])).softmax(1).mean(0))
+    assert found["accuracy/top1"] == pytest.approx(top(torch.stack(scores), 1), abs=1e-4)
 
 
 def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(folder, capfd):
