@@ -38,7 +38,6 @@ from .evaluation.ensemble import ClassifierEnsemble
 from .evaluation.predictions import PredictionWriter
 from .evaluation.reductions import AllReductionsTestLoop
 from .inputs.dataset_check import CheckDatasetHook
-from .inputs.own_data import ClassFolders
 from .model import heads
 from .model.cls_head import FFCClsHead
 from .model.heads import *  # noqa: F403
@@ -54,7 +53,6 @@ __all__ = [
     "AllReductionsTestLoop",
     "AtomicCheckpointHook",
     "CheckDatasetHook",
-    "ClassFolders",
     "Classifier",
     "ClassifierEnsemble",
     "FFCClsHead",

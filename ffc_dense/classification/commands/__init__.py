@@ -4,12 +4,10 @@ from ...openmmlab import commands
 
 
 def arguments(command: str, config: str, args: list[str]) -> list[str]:
-    """``args`` with ``--data FOLDER`` as overrides of the config; the user's own overrides come after them.
+    """A command line with ``--data FOLDER`` -> one with overrides of the config, see :func:`own_data_options`."""
+    from ..inputs.own_data import own_data_options
 
-    Raises:
-        UserError: see :func:`.own_data.own_data_options`.
-    """
-    return commands.with_own_data(__name__, command, config, args, "train/ and val/, a folder per class in each")
+    return commands.with_own_data(command, config, args, own_data_options)
 
 
 def script_of(command: str, config: str, kind: str, args: list[str]) -> tuple[str, list[str]]:

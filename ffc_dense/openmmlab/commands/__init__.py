@@ -1,6 +1,10 @@
 """What the adapters of mmengine's frameworks have in common in ``ffc-dense``."""
 
-from importlib import import_module
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def script_of(commands: str, command: str, config: str, args: list[str]) -> tuple[str, list[str]]:
@@ -19,18 +23,18 @@ def script_of(commands: str, command: str, config: str, args: list[str]) -> tupl
     return f"{__name__}.scripts", [*device, "train", config, *args]
 
 
-def with_own_data(commands: str, command: str, config: str, args: list[str], layout: str) -> list[str]:
+def with_own_data(
+    command: str, config: str, args: list[str], options_of: "Callable[[Config, str, str], list[str]]"
+) -> list[str]:
     """``args`` with ``--data FOLDER`` as overrides of the config; the user's own overrides come after them.
 
     Args:
-        commands: as in :func:`script_of`; the adapter's ``inputs.own_data`` makes the overrides.
-        layout: what the folder must hold, for the message.
+        command: of ``ffc-dense``; it reads its own part of the folder.
+        options_of: the adapter's: config, folder and command -> KEY=VALUE pairs.
 
     Raises:
-        UserError: no folder is named, or it is not as the adapter requires.
+        UserError: no folder is named, or ``options_of`` refuses it.
     """
-    if "--data" not in args:
-        return args
     from ...errors import UserError
     from ..inputs.data_configs import check_config_files
     from ..inputs.read_config import load_config
@@ -38,11 +42,10 @@ def with_own_data(commands: str, command: str, config: str, args: list[str], lay
     place = args.index("--data")
     folder, args = args[place + 1 : place + 2], [*args[:place], *args[place + 2 :]]
     if not folder or folder[0].startswith("-"):
-        raise UserError(f"--data: expected a folder with {layout}")
+        raise UserError("--data: expected the folder of your own data (docs/how-to/datasets.md)")
     if "--weights-only" in args:
         check_config_files(config)
-    own_data = import_module(f"{commands.rpartition('.')[0]}.inputs.own_data")
-    options = own_data.own_data_options(load_config(config), folder[0], command)
+    options = options_of(load_config(config), folder[0], command)
     if "--cfg-options" in args:
         place = args.index("--cfg-options") + 1
         return [*args[:place], *options, *args[place:]]

@@ -1,4 +1,4 @@
-"""A folder of images per class by ``--data``, with the commands of the docs."""
+"""The commands of docs/start/own-data-mmpretrain.md."""
 
 import csv
 import json
@@ -15,15 +15,11 @@ pytest.importorskip("mmpretrain")
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import TRANSFORMS
 
-from ffc_dense.classification.inputs.own_data import own_data_options
 from ffc_dense.cli.__main__ import main
-from ffc_dense.errors import UserError
-from ffc_dense.openmmlab.inputs.read_config import parse_options
 
 MINI = ROOT / "configs/mini_imagenet/resnet18-ffc_1xb32-504_mini-imagenet-64x64.py"
-IMAGENET = ROOT / "configs/imagenet/resnet50-ffc_8xb32-90e_in1k.py"
 NAMES = ["daisy", "rose", "tall tulip"]
 SHORT = [
     "train_cfg.max_iters=2", "train_cfg.val_interval=2", "param_scheduler.0.end=2", "train_dataloader.batch_size=2",
@@ -77,43 +73,8 @@ def test_the_commands_of_the_docs_check_train_evaluate_and_predict(flowers, capf
     assert json.loads(Path("again/reductions.json").read_text())["results"] == scores
 
 
-@pytest.mark.parametrize("config", [MINI, IMAGENET])
-def test_datasets_and_heads_are_those_of_the_folder(flowers, config):
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(parse_options(own_data_options(cfg, flowers, "train")))
-    init_default_scope("mmpretrain")
-    for loader, split in (("train", "train"), ("val", "val"), ("test", "val")):
-        dataset = DATASETS.build(cfg[f"{loader}_dataloader"].dataset)
-        assert list(dataset.metainfo["classes"]) == NAMES and len(dataset) == 6
-        assert all(f"/{split}/" in dataset.get_data_info(index)["img_path"] for index in range(6))
-        assert [dataset.get_data_info(index)["gt_label"] for index in range(6)] == [0, 0, 1, 1, 2, 2]
-    model = MODELS.build(cfg.model)
-    assert model.head.fc.out_features == model.data_preprocessor.num_classes == 3
-    assert cfg.test_evaluator.topk == cfg.val_evaluator.topk == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ((MINI, "gone", "train"), "there is no folder .*gone/train with a folder per class"),
-        ((MINI, "gone", "predict"), "gone has no class folders in train/ or val/"),
-        ((MINI, "flowers/train", "evaluate"), "there is no folder .*flowers/train/val"),
-        ((MINI, "my flowers", "train"), "no path with spaces"),
-        ((ROOT / "configs/mini_hmdb51/resnext3d-mini-ffc_1xb12-200_mini-hmdb51-rgb-16f.py", "flowers", "train"),
-         "train_dataloader.dataset is a HMDB51; take a config of ImageNet or CustomDataset"),
-    ],
-)  # fmt: skip
-@pytest.mark.usefixtures("flowers")
-def test_what_is_wrong_is_named(arguments, said):
-    config, folder, command = arguments
-    with pytest.raises(UserError, match=said):
-        own_data_options(Config.fromfile(config), folder, command)
-
-
 def test_an_image_of_the_model_s_size_is_not_changed_by_the_resize():
     pipeline = Config.fromfile(MINI).test_dataloader.dataset.pipeline
     init_default_scope("mmpretrain")
-    from mmpretrain.registry import TRANSFORMS
-
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     assert np.array_equal(TRANSFORMS.build(pipeline[1])(dict(img=image))["img"], image)
