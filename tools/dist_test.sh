@@ -34,5 +34,5 @@ lazyconfig)
     run_detectron2 lazyconfig_train_net.py "$gpus" "$config" --eval-only "$@" train.init_checkpoint="$checkpoint" \
         ${WORK_DIR:+train.output_dir="$WORK_DIR"}
     ;;
-mmseg | mmpretrain) run_mmseg "$gpus" test "$config" "$checkpoint" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
+*) run_mmseg "$gpus" test "$config" "$checkpoint" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
 esac

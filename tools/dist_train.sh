@@ -32,5 +32,5 @@ lazyconfig)
     [[ $device == cuda ]] || set -- "$@" train.device=cpu
     run_detectron2 lazyconfig_train_net.py "$gpus" "$config" "$@" ${WORK_DIR:+train.output_dir="$WORK_DIR"}
     ;;
-mmseg | mmpretrain) run_mmseg "$gpus" train "$config" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
+*) run_mmseg "$gpus" train "$config" --launcher pytorch ${WORK_DIR:+--work-dir "$WORK_DIR"} "$@" ;;
 esac

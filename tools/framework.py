@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print whose config a file is: detectron2, lazyconfig, mmseg or mmpretrain. For the shell launchers."""
+"""Print the framework of a config: detectron2, lazyconfig, mmseg or mmpretrain. For the shell launchers."""
 
 import sys
 

@@ -1,5 +1,5 @@
-# Sourced by dist_train.sh and dist_test.sh: their checks, and one command per framework that runs on this machine.
-# The caller has set $usage. Environment variables are those of mmseg's scripts, plus DEVICE, WORK_DIR and PYTHON.
+# Sourced by dist_train.sh and dist_test.sh: their checks, and the command of each framework on this machine.
+# The caller has set $usage. Environment variables: those of mmseg's scripts, and DEVICE, WORK_DIR and PYTHON.
 
 tools=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-python}
@@ -32,7 +32,7 @@ check_nodes() {
     ((10#$node_rank < 10#$nodes)) || wrong "NODE_RANK: expected 0 to $((nodes - 1)), got $node_rank"
     ((nodes == 1)) || need "MASTER_ADDR (host name of node 0)" "${MASTER_ADDR:-}"
     [[ $device == cuda || $device == cpu ]] || wrong "DEVICE: expected cuda or cpu, got '$device'"
-    # CPU runs must not see GPUs: both frameworks take CUDA where they find it.
+    # CPU runs must not see GPUs: the frameworks use CUDA if they find it.
     [[ $device == cuda ]] || export CUDA_VISIBLE_DEVICES=-1
 }
 
@@ -43,16 +43,16 @@ framework() {  # CONFIG -> detectron2, lazyconfig, mmseg or mmpretrain
     esac
 }
 
-run() {  # COMMAND ARGS...: shown so that it can be pasted into a shell, then run in place of this script
+run() {  # COMMAND ARGS...: print the command, quoted for a shell, then run it in place of this script
     printf '+' >&2
     printf ' %q' "$@" >&2
     printf '\n' >&2
     exec "$@"
 }
 
-# One machine alone gets a free port, so that two jobs on it never meet. PORT asks for a certain one.
+# A single machine gets a free port, so that two jobs on it never share one. PORT sets the port.
 
-run_detectron2() {  # SCRIPT GPUS CONFIG ARGS...: one process of train_net.py or its twin, which starts one per GPU
+run_detectron2() {  # SCRIPT GPUS CONFIG ARGS...: one process of train_net.py or lazyconfig_train_net.py, which starts one per GPU
     local script=$1 gpus=$2 config=$3 url=auto
     shift 3
     if ((nodes > 1)) || [[ -n ${PORT:-} ]]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the environment of `make demo` and `make test`: tools/setup_env.sh [DIR, default .venv]
-# Repeatable: an interrupted build goes on, a finished environment whose requirements did not change is left as it is.
+# Repeatable: an interrupted build continues; a finished environment with unchanged requirements is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
@@ -44,9 +44,9 @@ step 2 "torch, evaluators: about 6 GB, minutes on a fast network"
 
 step 3 "mmseg, mmpretrain and detectron2, by hash"
 "${pip[@]}" install -q --no-deps --require-hashes -r requirements/mmseg.txt -r requirements/mmpretrain.txt
-rm -rf "$site/tests"  # model-index's own: spawned workers of our tests would import it in the place of ours
-# The wheel is tagged for another Python. It brings a compiled _C for that one and a stray top-level `tools`, which
-# would shadow others: they stay behind.
+rm -rf "$site/tests"  # of model-index: spawned workers of our tests would import it instead of ours
+# The wheel is tagged for another Python. Its compiled _C is for that one, and its stray top-level `tools` would shadow
+# others: both are left out.
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 "${pip[@]}" install -q --no-deps --only-binary=:all: --python-version 3.10 --target "$unpacked" --require-hashes \

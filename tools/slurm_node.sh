@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 set -euo pipefail
 
-usage="One machine's share of a Slurm job: run by srun as one task per node, it tells COMMAND where the others are.
+usage="One machine's share of a Slurm job. srun runs it as one task per node; it gives COMMAND the addresses of the others.
 
   srun --ntasks-per-node=1 ... tools/slurm_node.sh COMMAND [ARGS]
 
-COMMAND sees NNODES, NODE_RANK, MASTER_ADDR (the job's first host) and PORT (of the job, so that two jobs on one host do
-not meet). PORT and MASTER_ADDR of the environment stay."
+COMMAND gets NNODES, NODE_RANK, MASTER_ADDR (the job's first host) and PORT (made of the job's number, so that two jobs on
+one host do not share it). PORT and MASTER_ADDR of the environment are kept."
 
 if (($# == 0)); then
     printf '%s: COMMAND is missing\n\n%s\n' "${0##*/}" "$usage" >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 set -euo pipefail
 
-usage="Train as a Slurm job that this shell waits for (train.sbatch is the one that survives preemption).
+usage="Train in a Slurm job and wait for it (use train.sbatch to survive preemption).
 
   [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [ARGS]
 

@@ -1,7 +1,7 @@
 """``ffc-dense COMMAND``: the program that pip installs; ``python -m ffc_dense`` is the same.
 
-A command that takes a CONFIG asks ``frameworks.py`` whose it is and hands over to that adapter's ``commands``. Modules
-are imported when their command runs, so that ``--help`` needs no framework.
+For a command with a CONFIG, ``frameworks.py`` finds the framework and the ``commands`` of its adapter run. Modules are
+imported when their command runs, so ``--help`` requires no framework.
 """
 
 import importlib
@@ -28,8 +28,8 @@ class Command:
         summary: one line.
         usage: the arguments.
         example: a command line that works.
-        details: what the framework's own arguments are, for commands that pass them on.
-        module: of this package, whose ``command(argv)`` runs.
+        details: the framework's own arguments, for commands that pass them on.
+        module: of this package; its ``command(argv)`` runs.
         takes_config: whether the first argument is a CONFIG, which decides the adapter.
     """
 
@@ -56,7 +56,7 @@ COMMANDS = {
         takes_config=True,
     ),
     "evaluate": Command(
-        "score a checkpoint under the vote, the mean and every single output, in one pass",
+        "score a checkpoint with the vote, the mean and every single output, in one pass",
         "CONFIG CHECKPOINT [--reduce NAMES] [--output DIR] [--ensemble CHECKPOINT ...] [--opinions] [ARGS]",
         "evaluate mini_coco/faster_rcnn_R_18_FPN_ffc.yaml work_dirs/faster_rcnn_R_18_FPN_ffc/model_final.pth "
         "--reduce all",
@@ -71,7 +71,7 @@ COMMANDS = {
         takes_config=True,
     ),
     "analyze": Command(
-        "what each output, the mean and the vote decide on a test set (the paper's Table 1)",
+        "the decisions of each output, the mean and the vote on a test set (the paper's Table 1)",
         "CONFIG CHECKPOINT [--output DIR] [ARGS]",
         "analyze mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py iter_400.pth",
         module="ffc_dense.cli.analyze",
@@ -85,7 +85,7 @@ COMMANDS = {
         takes_config=True,
     ),
     "export": Command(
-        "write ONNX, torch.export or TorchScript, checked before the file is kept",
+        "write ONNX, torch.export or TorchScript, and check the file before it is kept",
         "CONFIG CHECKPOINT --output FILE [--format onnx] [ARGS]",
         "export mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py iter_400.pth --output psp.onnx",
         module="ffc_dense.cli.export",
@@ -98,19 +98,19 @@ COMMANDS = {
         module="ffc_dense.cli.report",
     ),
     "tables": Command(
-        "the paper's tables, with the scores of finished runs beside the paper's",
+        "the paper's tables, with your runs' scores beside the paper's",
         "RUN_DIR ... [--json FILE] [--plot PNG]",
         "tables work_dirs/*",
         module="ffc_dense.cli.tables",
     ),
     "check-data": Command(
-        "check a dataset before a training does",
+        "check a dataset before training",
         "coco|cityscapes|imagenet|hmdb51 PATH [ARGS]",
         "check-data coco data/mini_coco",
         module="ffc_dense.cli.check_data",
     ),
     "convert": Command(
-        "checkpoints to safetensors and back; with --backbone, ImageNet ResNets to the names of a framework",
+        "checkpoints to safetensors and back; with --backbone, ImageNet ResNets to a framework's names",
         "SOURCE TARGET [--backbone torchvision|toolbox] [ARGS]",
         "convert model_final.pth model_final.safetensors",
         module="ffc_dense.cli.convert",
@@ -160,8 +160,14 @@ def overview() -> str:
             *lines,
             "",
             f"{PROGRAM} COMMAND --help shows the arguments and an example. CONFIG is a file or the name of a shipped",
-            "config, such as coco/faster_rcnn_R_50_FPN_1x_ffc.yaml. Exit codes: 0, 1 (a bug), 2 (wrong input), 3 (a",
-            "training that stopped), 143 and 130 (SIGTERM and Ctrl-C, in a training after a checkpoint).",
+            "config, such as coco/faster_rcnn_R_50_FPN_1x_ffc.yaml.",
+            "",
+            "exit codes:",
+            "  0         finished",
+            "  1         a bug, with its traceback; the data have errors (check-data); files were skipped",
+            "  2         wrong input: a config, an argument, data or weights",
+            "  3         a training stopped by itself: a full disk, or numbers that are not finite",
+            "  130, 143  Ctrl-C, SIGTERM; a training writes a checkpoint first",
         ]
     )
 
@@ -177,7 +183,7 @@ def help_of(name: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command line; ends by SystemExit with the exit codes of :mod:`ffc_dense.errors`, or returns."""
+    """Run a command line. Returns, or ends by SystemExit with an exit code of :mod:`ffc_dense.errors`."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
@@ -204,7 +210,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
-    """What is left to call once the arguments that decide the adapter are known to be right."""
+    """The call that remains once the arguments that decide the adapter are checked."""
     if not command.takes_config:
         module = _converter(args) or command.module
         return lambda: run(module, args)
@@ -221,11 +227,11 @@ def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
 
 
 def _converter(args: list[str]) -> str:
-    """The module that --backbone asks for; the option is taken out of ``args``."""
+    """The module that --backbone asks for. The option is removed from ``args``."""
     if "--backbone" not in args:
         return ""
     place = args.index("--backbone")
-    values = {"torchvision": DETECTRON2, "toolbox": MMSEG}  # for whose models they are converted
+    values = {"torchvision": DETECTRON2, "toolbox": MMSEG}  # the framework whose names the weights get
     value = (args[place + 1 : place + 2] or [""])[0]
     if value not in values:
         raise UserError(f"--backbone: expected {' or '.join(values)}, got {value!r}")
@@ -234,10 +240,10 @@ def _converter(args: list[str]) -> str:
 
 
 def need(framework: Framework) -> None:
-    """Refuse to go on without the framework of the config.
+    """Check that the framework of the config is installed.
 
     Raises:
-        UserError: it is not installed; the message says how to.
+        UserError: it is not installed; the message says how to install it.
     """
     if importlib.util.find_spec(framework.package) is None:
         raise UserError(f"{framework.title} is not installed: {framework.install}")

@@ -1,4 +1,4 @@
-"""The paper's Table 1 for a trained model: what each output, the mean and the vote decide on a test set.
+"""The paper's Table 1 for a trained model: the decisions of each output, the mean and the vote on a test set.
 
     python tools/analyze_outputs.py CONFIG.yaml model_final.pth [KEY VALUE ...]                 # detectron2
     python tools/analyze_outputs.py CONFIG.py iter_40000.pth [--cfg-options KEY=VALUE ...]      # mmseg, mmpretrain
@@ -7,13 +7,14 @@ One pass over the data, in one process. Prints a Markdown table, and writes ``an
 ``reliability.png``, ``agreement.png``, ``class_gain.png`` and, for mmseg, label maps of the images that changed most
 (``gallery/*.png``) into ``--output``. Columns:
 
-  active units               mean number of units > 0 of the feature that the output classifies
+  active units               average number of units > 0 in the feature that the output classifies
   mean confidence            of the decisions
-  probability of the truth   mean probability of the true class
+  probability of the truth   average probability of the true class
   ECE                        expected calibration error, 15 bins of equal width
   AP, mIoU, top1             of the official evaluator
   won                        share of decisions that the output won in the vote
-  changed, fixed, broken     share of decisions other than Out1's; of those, right where Out1 was wrong; the reverse
+  changed                    share of decisions that differ from Out1's
+  fixed, broken              of the changed ones: right where Out1 was wrong; wrong where Out1 was right
 
 Shares, confidences and ECE are in percent. A decision is a proposal that the box head classifies (its truth: the class
 of the ground truth at IoU >= 0.5, else background), a pixel of the predicted label map, or the label of an image. A
@@ -41,17 +42,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         usage="%(prog)s CONFIG CHECKPOINT [--output DIR] [--gallery N] [--verbose] [--debug] "
               "[--cfg-options KEY=VALUE ... | KEY VALUE ...]",
     )  # fmt: skip
-    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml, or the .py, as it was trained with")
+    parser.add_argument("config", metavar="CONFIG", help="the .yaml or .py of the training")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth file")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of a .py config")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="for a detectron2 config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="for a .py config")
     parser.add_argument("--output", help="folder for the results; analysis_CHECKPOINT beside the checkpoint by default")
     parser.add_argument(
         "--gallery",
         type=int,
         default=8,
         metavar="N",
-        help="images with most fixed, and as many with most broken decisions, to record; default 8",
+        help="record N images with most fixed and N with most broken decisions; default 8",
     )
     add_dataset_argument(parser)
     add_verbose_argument(parser)
@@ -60,7 +61,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def check_arguments(args: argparse.Namespace) -> Framework:
-    """The framework of the config. Raises a UserError for arguments that cannot be meant."""
+    """The framework of the config.
+
+    Raises:
+        UserError: an argument is wrong.
+    """
     framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
     if args.gallery < 0:
         raise UserError(f"--gallery: expected a number of images, 0 or more, got {args.gallery}")

@@ -1,12 +1,17 @@
-"""Check a dataset before anything is trained on it.
+"""Check a dataset before training.
 
 python tools/check_dataset.py coco DETECTRON2_DATASETS/coco
 python tools/check_dataset.py cityscapes data/cityscapes
 python tools/check_dataset.py imagenet data/imagenet
 
-One line per fault: severity, path, what is wrong, what to do. Exit code 0: no errors, 1: errors, 2: the command or its
-paths are wrong, 130: interrupted. Neither detectron2 nor mmseg need be installed.
+Prints one line per fault: severity, path, what is wrong, what to do. No framework is required.
 docs/how-to/datasets.md explains the faults.
+
+exit codes:
+  0    no errors
+  1    errors
+  2    the command or its paths are wrong
+  130  interrupted
 """
 
 import argparse
@@ -53,33 +58,33 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     }
     for layout, holds in folders.items():
         sub = layouts.add_parser(layout, help=f"a dataset in the layout of {layout}", allow_abbrev=False)
-        sub.add_argument("path", type=Path, help=f"the folder with {holds}, or the one above it, with {layout}/ in it")
-        if layout != "hmdb51":  # whose splits share their videos
-            sub.add_argument("--split", choices=("train", "val"), help="check this one only")
+        sub.add_argument("path", type=Path, help=f"the folder with {holds}, or the folder that has {layout}/ in it")
+        if layout != "hmdb51":  # its splits share their videos
+            sub.add_argument("--split", choices=("train", "val"), help="check this split only")
             names = ("--classes", "--num-classes") if layout == "imagenet" else ("--num-classes",)
             sub.add_argument(*names, dest="num_classes", type=positive, help="as in the model's config")
         sub.add_argument(
             "--num-train",
             type=positive,
-            help="images of train; default: the official number, or that with which the mini dataset was made",
+            help="number of images in train; default: the official number, or that of the mini dataset",
         )
-        sub.add_argument("--num-val", type=positive, help="images of val")
-        sub.add_argument("--any-size", action="store_true", help="check no number of images")
+        sub.add_argument("--num-val", type=positive, help="number of images in val")
+        sub.add_argument("--any-size", action="store_true", help="do not check the number of images")
         sub.add_argument(
             "--fast",
             action="store_true",
-            help="read the files' headers and ends only (of "
-            "Cityscapes also 20 labels per split; of videos the first frame): files damaged in between are not found",
+            help="read only the headers and ends of files (for Cityscapes also 20 labels per split, for videos the "
+            "first frame): damage in between is not found",
         )
         sub.add_argument("--workers", type=positive, help="processes; default: one per core, at most 16")
-        sub.add_argument("--max-lines", type=natural, default=10, help="lines per kind of fault; 0: all (default: 10)")
+        sub.add_argument("--max-lines", type=natural, default=10, help="lines per kind of fault (default: 10; 0: all)")
         sub.add_argument(
             "--as-warning",
             action="append",
             default=[],
             choices=KINDS,
             metavar="KIND",
-            help="faults of this kind, the word in brackets, are no errors; may be repeated",
+            help="report faults of this kind (the word in brackets) as warnings; may be repeated",
         )
         sub.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
         if layout == "coco":
@@ -88,14 +93,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                     f"--{split}",
                     nargs=2,
                     metavar=("JSON", "IMAGES"),
-                    help=f"annotation file and image "
-                    f"folder of {split}, below PATH, in a layout of your own; of any size",
+                    help=f"annotation file and image folder of {split}, relative to PATH: for another layout, any size",
                 )
         elif layout == "cityscapes":
             sub.add_argument(
                 "--make-train-ids",
                 action="store_true",
-                help="first write the labelTrainIds that are missing, with cityscapesscripts",
+                help="first write missing labelTrainIds with cityscapesscripts",
             )
             sub.add_argument("--overwrite", action="store_true", help="with --make-train-ids: write all of them again")
     args = parser.parse_args(argv)
@@ -142,7 +146,7 @@ def check(args: argparse.Namespace, report: Report) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (argparse exits itself, with 2)."""
     args = parse(argv)
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal's encoding does not
+    sys.stdout.reconfigure(errors="backslashreplace")  # for file names that the terminal's encoding lacks
 
     report = Report(args.max_lines, args.as_warning, tqdm.write)  # above the progress bar
     try:
@@ -156,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenProcessPool:
-        print("error: a worker process was killed, perhaps for want of memory: try --workers 1", file=sys.stderr)
+        print("error: a worker process was killed, perhaps because memory ran out: try --workers 1", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted before the end; {report.totals()} so far", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Write the weights of a checkpoint as .safetensors, which cannot hold code, and back as .pth.
+"""Write the weights of a checkpoint as .safetensors, a format that cannot hold code, or back as .pth.
 
     python tools/convert_checkpoint.py model_final.pth model_final.safetensors
     python tools/convert_checkpoint.py R-50.pkl R-50.safetensors
@@ -69,7 +69,7 @@ def trained_head(source: Path) -> str | None:
         settings = source.parent / name
         try:
             return read_yaml(settings)["MODEL"]["ROI_HEADS"]["NAME"]
-        except (FileNotFoundError, KeyError, TypeError, UnsafeFileError):  # of another kind of run: nothing to note
+        except (FileNotFoundError, KeyError, TypeError, UnsafeFileError):  # another kind of run has no such key
             continue
     return None
 
@@ -99,16 +99,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help=".pth, .pyth, .pkl or .safetensors file; ?sha256=HEX may follow")
     parser.add_argument("target", type=Path, help=".safetensors file, or .pth if the source is one")
-    parser.add_argument("--head", help="to note in the metadata: the head's name, such as FFCStandardROIHeads")
-    parser.add_argument("--framework", choices=sorted(LAYOUTS), help="whose .pth to write; default: the source's")
-    parser.add_argument("--overwrite", action="store_true", help="replace the target, once the new file is whole")
+    parser.add_argument("--head", help="name of the head for the metadata, such as FFCStandardROIHeads")
+    parser.add_argument("--framework", choices=sorted(LAYOUTS), help="framework of the .pth; default: the source's")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target once the new file is complete")
     add_debug_argument(parser)
     args = parser.parse_args(argv)
     given, wanted = Path(without_query(args.source)).suffix, args.target.suffix
     if (given == ".safetensors", wanted) not in ((True, ".pth"), (False, ".safetensors")):
         parser.error(f"expected FILE.pth|.pkl FILE.safetensors, or FILE.safetensors FILE.pth; got {given} {wanted}")
     if args.target.exists() and not args.overwrite:
-        parser.error(f"{args.target} is there already; name another file, or add --overwrite")
+        parser.error(f"{args.target} exists already; name another file, or add --overwrite")
     if not args.target.parent.is_dir():
         parser.error(f"{args.target}: there is no folder {args.target.parent}; make it first")
     return args
@@ -129,7 +129,7 @@ def convert(args: argparse.Namespace) -> None:
             metadata = to_safetensors(source, args.target, args.head)
         else:
             metadata = to_torch(source, args.target, args.framework)
-    except OSError as error:  # of reading; writing has an error of its own
+    except OSError as error:  # from reading; writing raises NotSaved
         raise UserError(str(error)) from error
     for key, value in metadata.items():
         print(f"{key}: {value}")

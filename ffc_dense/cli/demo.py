@@ -5,7 +5,7 @@
 
 Works in the current folder: the datasets go to ``data``, the runs to ``work_dirs/demo``. Each stage runs command lines
 as two processes side by side. The trainings and the tests of the stock models are the frameworks' own; FFC is scored
-under its reductions in one pass. What is finished is not run again, an interrupted training resumes from its last
+in its test modes in one pass. What is finished is not run again, an interrupted training resumes from its last
 checkpoint. It ends with a table, pictures and report.html.
 """
 
@@ -43,7 +43,7 @@ USED = (DETECTRON2, MMSEG, MMPRETRAIN)
 
 @dataclass(eq=False)
 class DemoJob(Job):
-    """A job that tells how far it is.
+    """A job that knows how far it is.
 
     Args:
         progress: pattern, below the folder, of the framework's JSON lines that hold the iteration.
@@ -66,7 +66,7 @@ class DemoJob(Job):
         return 0
 
     def status(self) -> str:
-        """Iteration and time left, as far as they are known."""
+        """Iteration and time left, if they are known."""
         now = self.iteration()
         if self.first is None and now:
             self.first = (now, time.time())
@@ -78,7 +78,7 @@ class DemoJob(Job):
 
 
 def demo_job(name: str, folder: Path, command: list[str], progress: str = "", iterations: int = 0) -> DemoJob:
-    """A job that is done until its command, the datasets, this package, its configs or torch change."""
+    """A job that runs again if its command, the datasets, this package, its configs or torch change."""
     datasets = [path.read_text() for path in sorted(Path("data").glob(f"*/{MARKER}"))]
     key = hashlib.sha256((json.dumps([command, datasets]) + code_digest()).encode()).hexdigest()
     log, marker = folder.with_name(folder.name + ".log"), folder.with_name(folder.name + ".done")
@@ -96,15 +96,15 @@ def code_digest() -> str:
 
 
 def environment() -> dict[str, str]:
-    """For the demo's processes: CPU only, the demo's data, whatever the user's own settings are."""
-    cores = min(4, len(os.sched_getaffinity(0)))  # more than 4 are not filled by small models
+    """For the demo's processes: CPU only and the demo's data, independent of the user's settings."""
+    cores = min(4, len(os.sched_getaffinity(0)))  # small models do not use more than 4
     threads = max(1, cores // SIDE_BY_SIDE)
     return dict(CUDA_VISIBLE_DEVICES="", DETECTRON2_DATASETS=str(Path("data").resolve()), PYTHONWARNINGS="ignore",
                 OMP_NUM_THREADS=str(threads))  # fmt: skip
 
 
 def run(title: str, stage: list[DemoJob]) -> None:
-    """Run the unfinished jobs of a stage, two at a time, with a line of progress now and then."""
+    """Run the unfinished jobs of a stage, two at a time, and print their progress every 15 seconds."""
     print(f"\n== {title}", flush=True)
     for job in stage:
         if job.is_done():
@@ -136,7 +136,7 @@ def ours(module: str, *arguments: str | Path) -> list[str]:
 
 
 def own(framework: Framework, script: str, *arguments: str | Path) -> list[str]:
-    """That of the own train.py or test.py of a framework on mmengine, as its wheel installs them."""
+    """The command line of the train.py or test.py in the wheel of a framework on mmengine."""
     folder = Path(importlib.util.find_spec(framework.package).submodule_search_locations[0]) / ".mim/tools"
     return [sys.executable, str(folder / script), *map(str, arguments)]
 
@@ -150,7 +150,7 @@ def detection_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[Dem
 
     def train(name, folder):
         options = ["--resume", "OUTPUT_DIR", folder, "SOLVER.MAX_ITER", str(iterations)]
-        options += ["DATASETS.TEST", "()"]  # evaluated below, under every reduction
+        options += ["DATASETS.TEST", "()"]  # evaluated below, in every test mode
         command = ours(module, "--config-file", configs[folder], *options)
         return demo_job(name, folder, command, "metrics.json", iterations)
 
@@ -169,9 +169,9 @@ def detection_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[Dem
 def mmengine_jobs(
     framework: Framework, name: str, ffc_config: str, stock: Path, iterations: int, *options: str
 ) -> tuple[list[DemoJob], list[DemoJob]]:
-    """Training of a stock model and its FFC twin by the framework's own ``train.py``, and their evaluation.
+    """Training of a stock and an FFC model by the framework's own ``train.py``, and their evaluation.
 
-    The stock model is tested by the framework's ``test.py``, FFC under its reductions in one pass, with ``options``.
+    The stock model is tested by the framework's ``test.py``, FFC in its test modes in one pass, with ``options``.
     """
     ffc = stock.with_name(stock.name + "_ffc")
     configs = {stock: config_path(ffc_config.replace("-ffc_", "_")), ffc: config_path(ffc_config)}
@@ -222,7 +222,7 @@ def looking_jobs(detector: Path, segmentor: Path, classifier: Path) -> list[Demo
 
 
 def some_images(folder: str) -> list[Path]:
-    """Four of all images below a folder, from its beginning to its end."""
+    """Four of all images below a folder, at equal distances."""
     found = sorted(path for path in Path(folder).rglob("*") if path.suffix in (".jpg", ".png", ".JPEG"))
     return [found[i * len(found) // 4] for i in range(4)]
 
@@ -262,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(f"demo: another demo runs in {args.work_dir}; wait for it, or give --work-dir another folder")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings are stopped too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which stops the trainings too
 
     print("== mini dataset", flush=True)
     counts = {"--num-train": args.num_train, "--num-val": args.num_val}
@@ -284,7 +284,7 @@ def main(argv: list[str] | None = None) -> None:
         work / f"resnet18_ffc/iter_{args.classification_iterations}.pth",
     )
     evaluating = evaluate_detection + evaluate_segmentation + evaluate_classification
-    run("evaluating, and looking at the outputs of FFC", evaluating + looking)
+    run("evaluating, and analysing the outputs of FFC", evaluating + looking)
     print("\n== results", flush=True)
     runs = [work / (name + end) for name in names for end in ("", "_ffc")]
     print(table(runs), flush=True)
@@ -292,7 +292,7 @@ def main(argv: list[str] | None = None) -> None:
     subprocess.run(page, env={**os.environ, **environment()}, check=True)
     pictures = [os.path.relpath(work / f"pictures_{kind}") for kind in ("detection", "segmentation", "classification")]
     print(f"pictures: {', '.join(pictures)}")
-    print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; started again, it keeps what is done.")
+    print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; run it again to keep finished stages.")
     print("One seed of a short run on small data: no evidence for or against FFC.")
 
 
@@ -300,4 +300,4 @@ def command(argv: list[str] | None = None) -> None:
     try:
         main(argv)
     except KeyboardInterrupt:
-        sys.exit("\ndemo: interrupted; started again, it resumes from the last checkpoints")
+        sys.exit("\ndemo: interrupted; run it again to resume from the last checkpoints")

@@ -1,4 +1,4 @@
-"""How a command's module is imported and run, by ``ffc-dense`` and by the scripts of ``tools/``."""
+"""Import and run a command's module, for ``ffc-dense`` and for the scripts of ``tools/``."""
 
 import importlib
 import re
@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..errors.reporting import reporting
 from ..frameworks import FRAMEWORKS, recognise
 
-NOISE = (  # beginnings of warnings of other packages about themselves, which no user of a command can act on
+NOISE = (  # beginnings of other packages' warnings about themselves: a user of a command cannot act on them
     "`torch.jit.script` is deprecated",
     "pkg_resources is deprecated",
     "torch.meshgrid: in an upcoming release",

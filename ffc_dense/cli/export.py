@@ -3,9 +3,9 @@
     python tools/export_model.py CONFIG.yaml model_final.pth --format onnx --output detector.onnx    # detectron2
     python tools/export_model.py CONFIG.py iter_400.pth --format onnx --output segmentor.onnx        # mmseg, mmpretrain
 
-Formats: onnx; torch_export (.pt2 of torch.export); torchscript (a trace). The file is then loaded, ONNX in
-onnxruntime, and run on images of other sizes (but for detectors: and batches) than the one it was recorded with. If it
-answers otherwise than the framework, it is removed and the exit code is 2.
+Formats: onnx; torch_export (.pt2 of torch.export); torchscript (a trace). The file is then loaded (ONNX in onnxruntime)
+and run on images of other sizes than the recorded one, and other batches, except for detectors. If its predictions
+differ from the framework's, the file is removed and the exit code is 2.
 Inputs, outputs and limits: docs/how-to/export.md.
 """
 
@@ -31,18 +31,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         usage="%(prog)s CONFIG CHECKPOINT --format FORMAT --output FILE [--reduce NAME] [--opset N] [--debug] "
               "[--images FILE ...] [--cfg-options KEY=VALUE ... | KEY VALUE ...]",
     )  # fmt: skip
-    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml, or the .py, as it was trained with")
+    parser.add_argument("config", metavar="CONFIG", help="the .yaml or .py of the training")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth or .safetensors file")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of a detectron2 config")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="of a .py config")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="for a detectron2 config")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="for a .py config")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
-    parser.add_argument("--output", required=True, metavar="FILE", help="a file there is replaced")
+    parser.add_argument("--output", required=True, metavar="FILE", help="an existing file is replaced")
     parser.add_argument(
         "--images",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="to check a detector on too; it finds nothing in noise once it is trained",
+        help="check a detector on these images too: a trained one finds nothing in noise",
     )
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ... outM; the config's own by default")
     parser.add_argument(
@@ -61,7 +61,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(f"--output: the folder {Path(args.output).absolute().parent} does not exist")
     if Path(args.output).is_dir():
         raise UserError(f"--output: {args.output} is a folder; name a file")
-    try:  # before the minutes that recording takes
+    try:  # before recording, which takes minutes
         probe = Path(f"{args.output}.unchecked.pt2")
         probe.touch()
         probe.unlink()
@@ -85,7 +85,7 @@ def export(args: argparse.Namespace) -> None:
         with reading_input(lambda error: str(error) if isinstance(error, ValueError) else None):
             overrides = args.overrides or args.cfg_options
             model = side.load(args.config, args.checkpoint, overrides, args.reduce, args.images)
-        # Under its name only once it is checked: nobody finds a file that answers wrongly.
+        # The file gets its name once it is checked, so that no wrong file is left.
         unchecked = f"{args.output}.unchecked.pt2"  # torch.export warns of other suffixes
         try:
             with reading_input(partial(explain, args.output, f"{FORMATS[args.format]} failed on this model")):
@@ -93,9 +93,9 @@ def export(args: argparse.Namespace) -> None:
             with reading_input(partial(explain, args.output, "the recorded file failed when it was checked")):
                 agreement = verify(model.reference, recording.load(unchecked, args.format), model.checks, side.compare)
             if not agreement.decisions:
-                raise UserError(f"{args.output} was not written: no image gave a detection, name some with --images")
+                raise UserError(f"{args.output} was not written: no image gave a detection; name images with --images")
             if not agreement.passes:
-                raise UserError(f"{args.output} was not written, it does not answer as the model: {agreement}")
+                raise UserError(f"{args.output} was not written: its predictions differ from the model's: {agreement}")
             os.replace(unchecked, args.output)
         finally:
             Path(unchecked).unlink(missing_ok=True)

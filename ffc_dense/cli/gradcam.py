@@ -36,7 +36,7 @@ from ffc_dense.style import check_matplotlib
 
 def parse_args(argv: list[str] | None = None) -> Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", metavar="CONFIG", help="detectron2's .yaml, or the .py, as it was trained with")
+    parser.add_argument("config", metavar="CONFIG", help="the .yaml or .py of the training")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth file")
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders of images")
     parser.add_argument("--output", required=True, metavar="FOLDER")
@@ -46,8 +46,8 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
         "--target",
         default="own",
         metavar="CLASS",
-        help="the class whose logit is explained: 'own', "
-        "of each output its own prediction (default); 'vote', the final prediction; or a class's name",
+        help="the class whose logit is explained: 'own', each output's own prediction (default); 'vote', the final "
+        "prediction; or a class's name",
     )
     parser.add_argument("--limit", type=partial(at_least, 1), default=3, metavar="N",
                         help="boxes or regions of an image; default: 3")  # fmt: skip

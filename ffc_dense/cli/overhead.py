@@ -7,7 +7,7 @@ the CPU.
     python tools/overhead.py --only 'mini_*'
     OMP_NUM_THREADS=1 python tools/overhead.py --json docs/overhead.json    # all: about half an hour of one CPU core
 
-What the counters count, and what not: docs/reference/model-zoo.md.
+docs/reference/model-zoo.md says what the counters count.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from ffc_dense.inspection.cost import Classifier
 PAPER = dict(features=2048, classes=1000, filters=3, parameters="0.012 M", gflops="0.014")
 
 
-def stock_twin(path: Path) -> Path:
+def baseline_of(path: Path) -> Path:
     """faster_rcnn_X_ffc.yaml -> faster_rcnn_X.yaml; pspnet-ffc_X.py -> pspnet_X.py."""
     return path.with_name(path.name.replace("_ffc.", ".").replace("-ffc_", "_"))
 
@@ -42,20 +42,20 @@ def find_pairs(configs: Path, only: str = "*") -> list[tuple[Path, Path]]:
     LazyConfigs (``*_ffc.py``) are left out: each builds the model of the yaml config with the same name.
 
     Raises:
-        FileNotFoundError: nothing matches, or an FFC config has no stock twin.
+        FileNotFoundError: nothing matches, or an FFC config has no baseline config.
     """
     found = sorted([*configs.glob("*/*_ffc.yaml"), *configs.glob("*/*-ffc_*.py")])
     chosen = [path for path in found if fnmatch.fnmatch(str(path.relative_to(configs)), f"*{only}*")]
     if not chosen:
         raise FileNotFoundError(f"no FFC config under {configs} matches {only!r}; there are {len(found)}")
     for path in chosen:
-        if not stock_twin(path).is_file():
-            raise FileNotFoundError(f"{path} has no stock twin: {stock_twin(path)} is missing")
-    return [(stock_twin(path), path) for path in chosen]
+        if not baseline_of(path).is_file():
+            raise FileNotFoundError(f"{path} has no baseline config: {baseline_of(path)} is missing")
+    return [(baseline_of(path), path) for path in chosen]
 
 
 def find_singles(configs: Path, only: str = "*") -> list[Path]:
-    """Configs that have no twin, such as the rows of Table 3 before FFC is added."""
+    """Configs without an FFC counterpart, such as the rows of Table 3 before FFC is added."""
     paired = {path for pair in find_pairs(configs) for path in pair}
     names = (configs / name for name in shipped() if fnmatch.fnmatch(name, f"*{only}*"))
     return [path for path in names if path not in paired and recognise(path)[1] != "lazy"]
@@ -87,7 +87,7 @@ def key_of(content: str) -> str:
 
 
 class Counter:
-    """Counts configs, each model once: configs that differ in their schedule alone share one count."""
+    """Counts configs, each model once: configs that differ only in their schedule share one count."""
 
     def __init__(self, known: dict[str, dict] | None = None):
         self.known = known or {}
@@ -112,7 +112,7 @@ class Counter:
 
 
 def check(stock: dict, ffc: dict) -> None:
-    """The parameters that FFC adds are those of its LayerNorms: 2C for each filter.
+    """Check that FFC adds the parameters of its LayerNorms: 2C for each filter.
 
     Raises:
         RuntimeError: they are not.
@@ -126,7 +126,7 @@ def check(stock: dict, ffc: dict) -> None:
 
 
 def paper_case() -> dict:
-    """The case of the paper's figures, counted by fvcore: a classifier of 2048 features and 1000 classes."""
+    """The paper's example, counted by fvcore: a classifier of 2048 features and 1000 classes."""
     layer_flops = importlib.import_module(f"{DETECTRON2.adapter}.commands.overhead").layer_flops  # its own counter
     stock = torch.nn.Linear(PAPER["features"], PAPER["classes"]).eval()
     ffc = FFCLinear.from_layer(stock, num_filters=PAPER["filters"]).eval()
@@ -136,7 +136,7 @@ def paper_case() -> dict:
 
 
 def table(pairs: list[dict]) -> str:
-    """Markdown, a row per pair. One multiply-add is one FLOP, as both counters have it."""
+    """Markdown, a row per pair. One multiply-add is one FLOP, as in both counters."""
     head = ["FFC config", "input", "parameters, stock", "parameters, FFC", "added", "GFLOPs, stock", "GFLOPs, FFC"]
     head += ["added, vote", "added, training pass"]
     rows = []
@@ -152,7 +152,7 @@ def table(pairs: list[dict]) -> str:
 
 
 def paper_note(case: dict) -> str:
-    """The paper's figures for ResNet-50 on ImageNet, how they arise, and what the counter says of that layer."""
+    """The paper's figures for ResNet-50 on ImageNet, how they are computed, and the counter's for the same layer."""
     features, classes, filters = PAPER["features"], PAPER["classes"], PAPER["filters"]
     outputs = 2 * filters + 1
     return (
@@ -168,9 +168,9 @@ def paper_note(case: dict) -> str:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="*", metavar="PATTERN", help="pattern in a config's FOLDER/NAME")
-    parser.add_argument("--json", metavar="FILE", help="write every count there, for tools/model_zoo.py")
+    parser.add_argument("--json", metavar="FILE", help="write every count to FILE, for tools/model_zoo.py")
     parser.add_argument(
-        "--reuse", metavar="FILE", help="an earlier --json: models that did not change are not counted again"
+        "--reuse", metavar="FILE", help="an earlier --json file: unchanged models are not counted again"
     )
     return parser.parse_args(argv)
 
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
         pair = {"stock": count(stock), "ffc": count(ffc)}
         check(**pair)
         counted.append(pair)
-        if args.json:  # after every pair: an interrupted run goes on with --reuse
+        if args.json:  # after every pair, so that --reuse continues an interrupted run
             text.write_json(content | {"pairs": counted}, args.json)
     content["strides"] = strides([stock for stock, _ in pairs])
     content["singles"] = [count(path) for path in find_singles(folder(), args.only)]

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about finished runs, of detectron2 or mmseg.
+"""One self-contained HTML page about finished runs.
 
     ffc-dense report work_dirs/faster_rcnn_ffc --stock work_dirs/faster_rcnn      # one run and its baseline
     ffc-dense report work_dirs/demo                                               # all runs in a folder
@@ -53,12 +53,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def explain(error: Exception) -> str | None:
-    """Errors of ``ffc_dense.paper`` name the file themselves, whatever they were raised from."""
+    """The text of errors of ``ffc_dense.paper``, which name the file."""
     return str(error) if type(error) in (FileNotFoundError, ValueError) else None
 
 
 def analyze_missing(groups: list[Group]) -> None:
-    """Analyse the FFC runs without analysis, or with one that is older than the checkpoint, each in its own process.
+    """Analyse the FFC runs without an analysis, or with one older than the checkpoint, each in its own process.
 
     Raises:
         UserError: an analysis failed.

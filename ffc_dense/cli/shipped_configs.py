@@ -21,10 +21,10 @@ def shipped() -> list[str]:
 
 
 def config_path(name: str) -> Path:
-    """The file that ``name`` means: an existing path, or else a shipped config, with or without ``configs/`` before it.
+    """The file of ``name``: an existing path, else a shipped config, with or without ``configs/`` before it.
 
     Raises:
-        UserError: neither; the message names the closest shipped configs.
+        UserError: there is no such file; the message names the closest shipped configs.
     """
     path = Path(name)
     if path.is_file():

@@ -1,9 +1,9 @@
-"""Scores of finished runs of both frameworks, beside the paper's Tables 4 and 5, with paired tests over seeds.
+"""Scores of finished runs of every framework, beside the paper's Tables 2 to 6, with paired tests over seeds.
 
 Takes output folders of detectron2, work directories of mmengine, and folders of evaluations (tools/eval_coco.py,
-tools/eval_cityscapes.py, train_net.py --eval-only, mmseg's test.py). Runs that share a config but for the seed are one
-row; stock and FFC are paired by seed. A run that is missing or unfinished is shown as that, never as a number.
-A folder or an evaluation that cannot be read is listed at the end as left out; the exit status is 1 if no run is left.
+tools/eval_cityscapes.py, train_net.py --eval-only, mmseg's test.py). Runs of one config with different seeds are one
+row. Stock and FFC are paired by seed. A missing or unfinished run is shown as such, never as a number. A folder or an
+evaluation that cannot be read is listed at the end as left out. The exit code is 1 if no run is left.
 
     python tools/results_table.py work_dirs/*                       # Markdown
     python tools/results_table.py RUN... --plot results.png --json results.json
@@ -23,15 +23,15 @@ from ffc_dense.text import write_json
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="none: the paper's table, all runs missing")
+    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="none: the paper's tables alone")
     parser.add_argument(
         "--reduce",
         nargs="+",
         metavar="NAME",
-        help="reductions of FFC that get a row (vote, mean, out1 ...); default: all that there are",
+        help="test modes of FFC that get a row (vote, mean, out1 ...); default: all that there are",
     )
-    parser.add_argument("--json", metavar="FILE", help="write every run, mean and test there too")
-    parser.add_argument("--plot", metavar="PNG", help="write a picture of AP and mIoU there")
+    parser.add_argument("--json", metavar="FILE", help="also write every run, average and test to FILE")
+    parser.add_argument("--plot", metavar="PNG", help="draw the scores to PNG")
     return parser.parse_args(argv)
 
 
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.runs and not runs:
         raise ValueError(f"no run in the folders given:{lines}")
     comparisons = compare(runs)
-    # Before anything is printed: a reader like `head` may end this process.
+    # Before printing: a reader such as `head` can end this process.
     if args.json:
         write_json(as_json(comparisons), args.json)
     if args.plot:
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
 def command(argv: list[str] | None = None) -> None:
     try:
         main(argv)
-    except BrokenPipeError:  # the reader had enough; python would complain once more when it closes stdout
+    except BrokenPipeError:  # the reader closed the pipe; Python would report it again when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (FileNotFoundError, ValueError, ImportError) as error:
         sys.exit(f"results_table: {error}")

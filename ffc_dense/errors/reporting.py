@@ -1,11 +1,11 @@
-"""How the command-line tools end: ``PROG: error: MESSAGE`` and an exit code, or the traceback of an unforeseen error.
+"""Ends of the command-line tools: ``PROG: error: MESSAGE`` and an exit code, or the traceback of a bug.
 
 ::
 
     def main(args):
-        with reading_input(explain):  # whatever fails in here is the input's fault: a UserError
+        with reading_input(explain):  # every error in here becomes a UserError: the input is wrong
             trainer = Trainer(setup(args))
-        trainer.train()  # what fails in here is unforeseen, unless it is a UserError itself
+        trainer.train()  # an error in here is a bug, unless it is a UserError
 
     with reporting("train_net.py", args.debug):
         main(args)
@@ -27,11 +27,11 @@ from types import TracebackType
 from . import UserError
 from .wording import describe
 
-# Every process of a job meets the same wrong config. The first one tells it; the others wait to be ended by the
-# launcher, and speak only if they are not, because the error is theirs alone.
+# Every process of a job reads the same wrong config. The first one reports it. The others wait for the launcher to end
+# them. A process that is not ended has an error of its own and reports it.
 PATIENCE = 5.0  # seconds
 
-EXIT_CODES = "FFC_EXIT_CODES"  # environment variable: a file in which processes of a job note how they ended
+EXIT_CODES = "FFC_EXIT_CODES"  # environment variable: a file to which processes of a job write their exit codes
 
 Explain = Callable[[Exception], str | None]
 
@@ -41,12 +41,12 @@ def add_debug_argument(parser: ArgumentParser) -> None:
 
 
 class reading_input:
-    """Within the context every exception becomes a :class:`UserError`, apart from those that are one already.
+    """Within the context every exception becomes a :class:`UserError`.
 
     Args:
-        *explain: functions from an exception to the message, or to None for one that they do not know. The first
-            message is taken. Without one, the message is the exception's type, text and place.
-        unless: function of a traceback; True leaves the exception as it is.
+        *explain: functions from an exception to a message, or to None. The first message is used. Without one, the
+            message is the exception's type, text and place.
+        unless: function of a traceback; True leaves the exception unchanged.
     """
 
     def __init__(self, *explain: Explain, unless: Callable[[TracebackType], bool] = lambda trace: False):
@@ -63,13 +63,12 @@ class reading_input:
 
 
 class reporting:
-    """Within the context a :class:`UserError` is printed to stderr and ends the process with its exit code, and Ctrl-C
-    ends it with 130 and one line.
+    """Within the context a :class:`UserError` is printed to stderr and ends the process with its exit code.
 
-    Other exceptions pass.
+    Ctrl-C ends the process with 130 and one line. Other exceptions pass.
 
     Args:
-        prog: the script's name; under ``ffc-dense`` the command's is taken in its place.
+        prog: the script's name; ``ffc-dense`` shows the command's name instead.
         debug: print the traceback too.
     """
 
@@ -102,10 +101,10 @@ class reporting:
 
 @contextmanager
 def recording_exit_code() -> Iterator[None]:
-    """Append the exit code with which the context ends this process to the file that ``EXIT_CODES`` names, if it does.
+    """If the context ends this process, append its exit code to the file that ``EXIT_CODES`` names.
 
-    torchrun ends with 1 whatever its processes ended with; tools/torchrun.py reads the first line. 1 stands for every
-    exception but SystemExit, 0 is not noted.
+    torchrun always ends with 1 after a failure; tools/torchrun.py reads the first line of the file. Every exception but
+    SystemExit is written as 1; 0 is not written.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Words for what frameworks raise when a config is wrong: which key, what was expected, what to write instead.
+"""Readable error messages for invalid configs: the key, what was expected, and what to write instead.
 
 A *node* is a dict of a config with a class to build (``type`` in mmengine, ``_target_`` in LazyConfig) and its
-arguments. A *path* is the dotted key that leads to a node or value, ``model.decode_head.num_filters``.
+arguments. A *path* is the dotted key of a node or value, such as ``model.decode_head.num_filters``.
 """
 
 import inspect
@@ -18,7 +18,7 @@ SEE_TRACEBACK = "--debug shows the traceback"
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
-    """'; did you mean X?', or '' if no choice resembles ``name``."""
+    """'; did you mean X?', or '' if no choice is similar to ``name``."""
     choices = sorted({str(choice) for choice in choices})
     by_lower = {choice.lower(): choice for choice in choices}
     found = get_close_matches(name, choices, 1, 0.6) or get_close_matches(name.lower(), by_lower, 1, 0.6)
@@ -26,7 +26,7 @@ def closest(name: str, choices: Iterable[str]) -> str:
 
 
 def one_of(name: str, choices: Iterable[str]) -> str:
-    """The closest choice, or else all of them."""
+    """The closest choice, or all of them."""
     choices = list(choices)
     return closest(name, choices) or f"; there are {', '.join(map(str, choices))}"
 
@@ -39,13 +39,13 @@ def first_lines(error: Exception, most: int = 300) -> str:
 
 
 def is_ours(error: Exception) -> bool:
-    """Whether this package raised the error: its text is written for users then."""
+    """Whether this package raised the error, so that its text is written for users."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and PACKAGE in Path(frames[-1].filename).parents
 
 
 def describe(error: Exception) -> str:
-    """Our own errors' text; of others, that nobody has better words for, the type, text and place."""
+    """The text of our own errors; the type, text and place of others."""
     if is_ours(error):
         return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     frames = traceback.extract_tb(error.__traceback__)
@@ -57,7 +57,7 @@ def describe(error: Exception) -> str:
 
 
 def walk(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of every value below ``tree``, nodes before what they hold."""
+    """(path, value) of every value below ``tree``, a node before its content."""
     if isinstance(tree, Mapping):
         children: Iterable = list(tree.items())
     elif isinstance(tree, list | tuple):
@@ -71,12 +71,12 @@ def walk(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def parameters(kind: Callable) -> list[str]:
-    """Names of the arguments that a class takes by itself or passes on to its bases, or that a function takes."""
+    """Names of the arguments of a function, or of a class and the bases it passes arguments on to."""
     return _parameters(kind)[0]
 
 
 def _parameters(kind: Callable) -> tuple[list[str], bool]:
-    """Names as in :func:`parameters`, and whether there may be more, as ``**kwargs`` that go somewhere else."""
+    """Names as in :func:`parameters`, and whether there can be more, through ``**kwargs``."""
     functions = [vars(base).get("__init__") for base in kind.__mro__] if inspect.isclass(kind) else [kind]
     names: dict[str, None] = {}
     for function in functions:
@@ -94,7 +94,7 @@ def _parameters(kind: Callable) -> tuple[list[str], bool]:
 
 
 def unknown_argument(tree: Any, class_of: Callable[[Any], Callable | None], reserved: str) -> str | None:
-    """The message for the first argument in the config that its class does not take, before anything is built.
+    """The message for the first argument in the config that its class does not take. Nothing is built.
 
     Args:
         tree, class_of: as in :func:`explain_argument`.
@@ -115,11 +115,11 @@ def _name(kind: Callable) -> str:
 
 
 def explain_argument(error: Exception, tree: Any, class_of: Callable[[Any], Callable | None]) -> str | None:
-    """The message for an argument that a class of the config does not know, or refuses.
+    """The message for an argument that a class of the config does not know or refuses.
 
     Args:
         tree: the config, of dicts and lists.
-        class_of: the class that a value of the config stands for, None if it is no node.
+        class_of: the class of a node; None for other values.
     """
     text = first_lines(error)
     nodes = [(path, value, kind) for path, value in walk(tree) if (kind := class_of(value)) is not None]
@@ -156,7 +156,7 @@ def _is_or_extends(kind: Callable, function: str) -> bool:
 
 
 def explain_file(error: Exception) -> str | None:
-    """The message for a config file that is not there or is no Python."""
+    """The message for a config file that is missing or is not valid Python."""
     if isinstance(error, SyntaxError):
         if error.lineno is None:
             return f"{first_lines(error)}; correct the config file"

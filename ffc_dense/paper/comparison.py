@@ -18,17 +18,17 @@ class Comparison:
 
     @property
     def system(self) -> System | None:
-        """The row of the paper's tables that this is."""
+        """The row of the paper's tables for this config."""
         return system_of(self.name)
 
     @property
     def variants(self) -> list[str]:
-        """The FFC variants; the published one always, unless the paper's row has none."""
+        """The FFC variants; always the published one, unless the paper's row has none."""
         published = [] if self.system and not self.system.ffc and "FFC" not in self.runs else ["FFC"]
         return [*published, *sorted(name for name in self.runs if name not in (STOCK, "FFC"))]
 
     def scores(self, variant: str, reduction: str, metric: str) -> list[float]:
-        """Of every run that has it, seeds known or not."""
+        """The score of every run that has it, with or without a known seed."""
         return [
             run.scores[reduction][metric]
             for run in self.runs.get(variant, [])
@@ -43,14 +43,14 @@ class Comparison:
         }
 
     def reductions(self, variant: str) -> list[str]:
-        """Those that a run of the variant was evaluated under: vote, mean, out1, out2, ..."""
+        """The test modes in which a run of the variant was evaluated: vote, mean, out1, out2, ..."""
         found = {name for run in self.runs.get(variant, []) for name in run.scores}
         order = {"vote": 0, "mean": 1}
         return sorted(found, key=lambda name: (order.get(name, 2), len(name), name))
 
 
 def without_doubles(runs: list[Run], left_out: list[str]) -> list[Run]:
-    """The runs whose config and seed no other run has; each set of equal ones becomes a line in ``left_out``."""
+    """The runs whose config and seed are unique; each set of equal runs becomes a line in ``left_out``."""
     equal: dict[tuple, list[Run]] = {}
     for run in runs:
         equal.setdefault((run.framework, run.key, run.variant, run.seed), []).append(run)
@@ -58,13 +58,13 @@ def without_doubles(runs: list[Run], left_out: list[str]) -> list[Run]:
     for same in doubled:
         left_out.append(
             f"{' and '.join(str(run.folder) for run in same)} are all {same[0].name}, {same[0].variant}, seed "
-            f"{same[0].seed}: name one of them alone"
+            f"{same[0].seed}: name only one of them"
         )
     return [run for run in runs if not any(run is other for same in doubled for other in same)]
 
 
 def compare(runs: list[Run]) -> list[Comparison]:
-    """Group runs that differ in seed, paths and FFC alone. The paper's systems come first, runs or not.
+    """Group runs that differ only in seed, paths and FFC. The paper's systems come first, with or without runs.
 
     Raises:
         ValueError: two runs have the same config and the same seed; the message names both folders.

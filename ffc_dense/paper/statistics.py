@@ -1,4 +1,4 @@
-"""Means over seeds and paired tests between two sets of runs."""
+"""Averages over seeds and paired tests between two sets of runs."""
 
 import statistics
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Summary:
-    """n scores: mean, and standard deviation of the sample (n - 1); None for n < 2."""
+    """n scores: their average and their sample standard deviation (n - 1; None for n < 2)."""
 
     n: int
     mean: float
@@ -24,9 +24,9 @@ class Summary:
 class Paired:
     """FFC - stock over the seeds that both have, in points.
 
-    ``t_p`` and ``wilcoxon_p`` are two-sided; None where the test cannot be made, and ``note`` says why. ``interval``
-    is the 95 % confidence interval of the mean difference under the t-test's assumption. ``wilcoxon_floor`` is the
-    smallest p that n differences without ties allow: 2 / 2^n.
+    ``t_p`` and ``wilcoxon_p`` are two-sided; None without a test, and ``note`` says why. ``interval`` is the 95 %
+    confidence interval of the average difference under the t-test's assumption. ``wilcoxon_floor`` is the smallest
+    p that n differences without ties allow: 2 / 2^n.
     """
 
     seeds: tuple[int, ...]
@@ -39,7 +39,7 @@ class Paired:
 
 
 def paired(stock: dict[int, float], ffc: dict[int, float]) -> Paired | None:
-    """Compare {seed: score} with {seed: score}; None if no seed is in both. Without scipy no test is made."""
+    """Compare {seed: score} with {seed: score}; None without a common seed. Tests require scipy."""
     seeds = tuple(sorted(stock.keys() & ffc.keys()))
     if not seeds:
         return None
@@ -54,7 +54,7 @@ def paired(stock: dict[int, float], ffc: dict[int, float]) -> Paired | None:
     try:
         from scipy import stats
     except ImportError:
-        return Paired(seeds, summary, None, None, None, floor, "no test: it needs scipy (pip install scipy)")
+        return Paired(seeds, summary, None, None, None, floor, "no test: it requires scipy (pip install scipy)")
     wilcoxon_p = float(stats.wilcoxon(differences).pvalue)
     if summary.sd <= 1e-12 * max(map(abs, differences)):  # rounding only: t would be infinite
         return Paired(seeds, summary, None, None, wilcoxon_p, floor, "no t-test: all differences are equal")

@@ -13,7 +13,7 @@ class System:
     title: str
     framework: Framework
     config: str  # stem of the stock config
-    iterations: int  # of that config, epochs if it counts these: a shorter run is no such row
+    iterations: int  # or epochs, as the config counts; a shorter run is not this row
     stock: dict[str, float]
     ffc: dict[str, float]  # empty: the paper has no such row
 
@@ -65,5 +65,5 @@ def stock_name(config: str) -> str:
 
 
 def system_of(config: str) -> System | None:
-    """The paper's row that a config, stock or FFC, is made for."""
+    """The paper's row of a config, stock or FFC."""
     return next((system for system in SYSTEMS if system.config == stock_name(config)), None)

@@ -1,14 +1,14 @@
-"""What a training that must not be lost needs, whatever the framework: one rule each, which the adapters apply.
+"""Rules that keep a training safe, one per module, for every framework; the adapters apply them.
 
-``saving``        files that are there as a whole or not at all
-``resuming``      which checkpoint a training goes on from
-``fitting``       whether a checkpoint may be evaluated with a model
-``non_finite``    what a loss of NaN or infinity does
+``saving``        complete files or none
+``resuming``      the checkpoint that a training resumes from
+``fitting``       whether a checkpoint can be evaluated with a model
+``non_finite``    the reaction to a loss of NaN or infinity
 ``run_folder``    one training at a time in a folder
 ``preemption``    SIGTERM, which a cluster sends before it takes the machine, and Ctrl-C
-``random_state``  the generators' states, for an exact resume
-``jobs``          command lines side by side, which go on where they were interrupted
-``torchrun``      the launcher that keeps the exit code of the process that ended first
+``random_state``  the states of the random number generators, for an exact resumption
+``jobs``          commands side by side, which continue after an interruption
+``torchrun``      a launcher that keeps the exit code of the process that ended first
 
 Nothing here imports a framework.
 """

@@ -1,10 +1,10 @@
-"""Whether a checkpoint fits a model well enough to be evaluated; frameworks warn, and score random weights."""
+"""Whether a checkpoint fits a model, so that it can be evaluated. Frameworks only warn and score random weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from ..errors import UserError
-from ..method.layers import FFC_MODULES
+from ..method.classifier import FFC_MODULES
 
 SHOWN = 8  # faults in the message
 
@@ -16,17 +16,17 @@ def refuse_misfit(
     unexpected: Iterable[str],
     train_from_it: str,
 ) -> None:
-    """Refuse to evaluate what is not the model that was trained.
+    """Refuse to evaluate a model that was not trained.
 
-    A stock checkpoint in an FFC model (its filters are missing) is good to train from, not to evaluate. An FFC
-    checkpoint in the stock model has filters that have no place there. Further keys of a file do no harm.
+    A training can start from a stock checkpoint in an FFC model; an evaluation cannot, since the filters are missing.
+    An FFC checkpoint has filters that the stock model lacks. Other extra keys of a file are harmless.
 
     Args:
         path: the checkpoint.
-        missing: keys of the model that the file lacks; those of ``shapes`` may be among them.
+        missing: keys of the model that the file lacks; they can include those of ``shapes``.
         shapes: keys with another shape: (in the file, in the model).
         unexpected: keys of the file that the model lacks.
-        train_from_it: the key or option that trains from the file instead, for the message.
+        train_from_it: the key or option that trains from the file, for the message.
 
     Raises:
         RuntimeError: the checkpoint does not fit; the message names the first faults.

@@ -1,4 +1,4 @@
-"""Command lines side by side, a few at a time; what is interrupted goes on when it is started again."""
+"""Run commands side by side, a few at a time. An interrupted one continues when it is started again."""
 
 import os
 import shutil
@@ -10,21 +10,22 @@ from pathlib import Path
 
 from .saving import write_text_atomically
 
-NOTE = "key.txt"  # in a job's folder: the key that it was begun with
+NOTE = "key.txt"  # in a job's folder: the key that it started with
 
 
 @dataclass(eq=False)
 class Job:
-    """A process, and what its results depend on.
+    """A process, and the inputs of its results.
 
     Args:
-        name: for what is told of it.
-        command: the command line. It has to go on by itself with what an interrupted process left in ``folder``.
-        folder: of its results. It is made, and emptied first if it was begun with another key.
-        key: what the results depend on.
+        name: for messages.
+        command: the command line. It must continue by itself with the files that an interrupted process left in
+            ``folder``.
+        folder: of its results. It is made, and emptied first if it was started with another key.
+        key: of the inputs.
         log: the file that its output is added to.
         environment: variables beside those of this process.
-        marker: a file that gets the key when the process has ended well. None: the process says itself that it is done.
+        marker: a file that gets the key when the process has succeeded. None: the process marks itself as done.
         needs: the job whose results this one takes.
     """
 
@@ -50,7 +51,7 @@ class Job:
 
 
 def start_over_if_changed(folder: Path, key: str) -> bool:
-    """Make ``folder``, emptied if it was begun with another key, and note the key. Returns whether it was emptied."""
+    """Make ``folder`` and write the key to it. Returns whether it was emptied, because its key was another one."""
     note = folder / NOTE
     changed = folder.exists() and (not note.exists() or note.read_text() != key)
     if changed:
@@ -69,19 +70,19 @@ def run(
     ended: Callable[[Job, int], None] = lambda job, left: None,
     meanwhile: Callable[[list[Job]], None] = lambda running: None,
 ) -> list[Job]:
-    """Run ``jobs``, so many at a time, in their order as far as they do not need one another.
+    """Run ``jobs``, at most ``processes`` at a time, in their order unless one needs another.
 
-    What fails does not stop the others; those that need it are left out. However this function ends, none of the
-    processes is left: SIGTERM ends those that run.
+    A failed job does not stop the others; jobs that need it are skipped. When this function ends for any reason,
+    SIGTERM ends the processes that still run.
 
     Args:
         cwd: the processes' folder.
         started: is called with a job that has just started.
-        ended: is called with a job whose process has ended, and the number of those that have not. It may raise.
-        meanwhile: is called with the jobs that run, twice a second.
+        ended: is called with a job whose process has ended, and the number of the jobs that are left. It may raise.
+        meanwhile: is called with the running jobs, twice a second.
 
     Returns:
-        Those that failed, without those left out.
+        The failed jobs, without the skipped ones.
     """
     waiting, running, failed = list(jobs), [], []
     try:

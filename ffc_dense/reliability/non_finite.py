@@ -1,4 +1,4 @@
-"""What a loss of NaN or infinity does, before the weights are updated."""
+"""The reaction to a loss of NaN or infinity, before the weights are updated."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ class NonFiniteLoss(TrainingStopped):
 
 @dataclass
 class NonFiniteRule:
-    """One per training and process; all processes tell it the same, so that all of them come to the same decision.
+    """One per training and process. All processes give it the same losses, so they take the same decision.
 
     Args:
-        action: ``"stop"`` raises. ``"skip"`` leaves out the update and counts it: its caller drops the gradients and
-            puts back the buffers (BatchNorm's statistics). ``"ignore"`` looks at nothing: the weights are updated, and
+        action: ``"stop"`` raises. ``"skip"`` leaves out the update and counts it; the caller drops the gradients and
+            restores the buffers (BatchNorm's statistics). ``"ignore"`` checks nothing: the weights are updated, and
             lost.
-        max_consecutive: so many iterations in a row are skipped; one more stops the training.
-        action_key, limit_key: the config's keys of the two, for the messages.
+        max_consecutive: the number of iterations in a row that may be skipped; one more stops the training.
+        action_key, limit_key: the config keys of both, for the messages.
 
     Raises:
         UserError: ``action`` or ``max_consecutive`` is wrong; the message names the key.
@@ -53,10 +53,10 @@ class NonFiniteRule:
         """An iteration with a loss that is not finite: raise, or return the warning that its update is skipped.
 
         Args:
-            losses: for each rank its terms, of which those that are not finite are named.
-            about: what is said of each rank, as ``"images: a.png"``.
+            losses: the terms of each rank; those that are not finite are named.
+            about: a note on each rank, such as ``"images: a.png"``.
             state: a sentence about the weights, for the error.
-            checkpoint: what to go on from; None if nothing was saved.
+            checkpoint: the one to resume from; None if nothing was saved.
 
         Raises:
             NonFiniteLoss: the action is "stop", or too many in a row were skipped.

@@ -1,4 +1,4 @@
-"""SIGTERM, which a cluster sends before it takes the machine, and Ctrl-C: what both frameworks' trainings share."""
+"""SIGTERM, which a cluster sends before it takes the machine, and Ctrl-C, for the trainings of every framework."""
 
 import multiprocessing
 import os
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-EXIT_CODES = tuple(128 + number for number in SIGNALS)  # 143 and 130, as a shell reports a process that they ended
-RELAYED = 0.3  # seconds: a terminal signals every process of a job, and a launcher passes it on to its ranks once more
+EXIT_CODES = tuple(128 + number for number in SIGNALS)  # 143 and 130, as a shell reports them
+RELAYED = 0.3  # seconds: a terminal signals every process of a job, and the launcher signals its ranks again
 
 
 class CtrlC:
-    """Called at every SIGINT, it ends the process at once when a key was pressed for the second time."""
+    """Called at every SIGINT. It ends the process at once when Ctrl-C was pressed for the second time."""
 
     def __init__(self) -> None:
         self.first = 0.0
@@ -36,13 +36,13 @@ class CtrlC:
 
 
 class StopSignals:
-    """SIGTERM and Ctrl-C (SIGINT) while a training runs: the first asks it to stop after a checkpoint. Another Ctrl-C
-    ends the process at once, with exit code 130 and without a checkpoint.
+    """SIGTERM and Ctrl-C (SIGINT) during a training: the first signal stops it after a checkpoint.
 
-    A process that ignores SIGINT, as a shell's background job does, goes on ignoring it.
+    Another Ctrl-C ends the process at once, with exit code 130 and without a checkpoint. A process that ignores SIGINT,
+    such as a shell's background job, still ignores it.
 
     Attributes:
-        told: the number of the signal that came, else 0.
+        told: the number of the received signal, else 0.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class StopSignals:
         self._before: dict[int, object] = {}
 
     def catch(self, say: Callable[[str], None]) -> bool:
-        """From now on; False outside of the main thread, where signals cannot be caught, which ``say`` is told."""
+        """Catch the signals. Outside of the main thread this is impossible: ``say`` gets a message; returns False."""
         if threading.current_thread() is not threading.main_thread():
             say("Not in the main thread: SIGTERM and Ctrl-C end the training without a checkpoint")
             return False
@@ -61,7 +61,7 @@ class StopSignals:
         return True
 
     def release(self) -> None:
-        """Give the signals back to those who had them before."""
+        """Restore the previous signal handlers."""
         while self._before:
             signal.signal(*self._before.popitem())
 
@@ -69,7 +69,7 @@ class StopSignals:
         if number == signal.SIGINT:
             self._ctrl_c()
             parent = multiprocessing.parent_process()
-            if parent is not None and os.getppid() != parent.pid:  # the launcher is gone, and so are the other ranks
+            if parent is not None and os.getppid() != parent.pid:  # the launcher and the other ranks are gone
                 end_at_once()
             if not self.told and process_rank() == 0:
                 os.write(2, b"Ctrl-C: stopping after this iteration, with a checkpoint; once more ends at once\n")
@@ -77,12 +77,12 @@ class StopSignals:
 
 
 def stopped_by(number: int) -> str:
-    """The name of a signal for a message."""
+    """The name of a signal, for messages."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 def end_at_once() -> None:
-    """End this process and those that it started, without a word of theirs."""
+    """End this process and its child processes, without messages."""
     with suppress(Exception):
         for child in multiprocessing.active_children():
             child.kill()

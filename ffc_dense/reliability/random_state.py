@@ -9,7 +9,7 @@ import torch
 
 
 def random_state() -> dict:
-    """The states of the generators of Python, NumPy, PyTorch on the CPU and on the current CUDA device."""
+    """The states of the generators of Python, NumPy, PyTorch on the CPU and PyTorch on the current CUDA device."""
     name, numbers, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -20,7 +20,7 @@ def random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """Put back what :func:`random_state` returned. A CUDA state is left out where there is no CUDA."""
+    """Restore the result of :func:`random_state`. Without CUDA its CUDA state is ignored."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     name, numbers, *rest = state["numpy"]
@@ -32,7 +32,7 @@ def set_random_state(state: dict) -> None:
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Within the context random numbers can be drawn without changing those that are drawn after it."""
+    """Random numbers drawn within the context do not change those drawn after it."""
     before = random_state()
     try:
         yield

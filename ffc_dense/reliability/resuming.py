@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from."""
+"""Choose the checkpoint that a training resumes from."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from ..errors import UserError
 from .saving import is_whole
 
-POINTER = "last_checkpoint"  # the file that names the newest checkpoint, in both frameworks
+POINTER = "last_checkpoint"  # the file that names the newest checkpoint, in every framework
 
 
 class NothingToResume(UserError):
-    """A folder holds checkpoints, and none of them is whole."""
+    """A folder has checkpoints, but none of them is complete."""
 
 
 class CannotResume(UserError):
@@ -33,22 +33,22 @@ class CannotResume(UserError):
 def choose_checkpoint(
     pointer: Path, named: str, candidates: Iterable[Path], resumable: Callable[[Path], bool] = is_whole
 ) -> tuple[str | None, str]:
-    """The checkpoint to go on from, and a warning if it is another one than the pointer names.
+    """The checkpoint to resume from, and a warning if it is not the one that the pointer names.
 
-    The file is read to its end before it is trusted (:func:`.saving.is_whole`).
+    The whole file is read before it is used (:func:`.saving.is_whole`).
 
     Args:
         pointer: the file that names a checkpoint.
-        named: the path that it names; '' if it is empty or missing.
-        candidates: the checkpoints of this training, those of the most iterations first. Not looked at if ``named`` is
-            whole.
-        resumable: whether a training can go on from a candidate, which is whole then.
+        named: the path in it; '' if it is empty or missing.
+        candidates: the checkpoints of this training, those of the most iterations first. Not used if ``named`` is
+            complete.
+        resumable: whether a training can resume from a candidate, which must be complete.
 
     Returns:
-        (path, ""): as the pointer says. (path, warning): another one. (None, ""): nothing was saved yet.
+        (path, ""): the one that the pointer names. (path, warning): another one. (None, ""): nothing was saved yet.
 
     Raises:
-        NothingToResume: there is a pointer, or there are damaged candidates, and no other to go on from.
+        NothingToResume: there is a pointer or a damaged candidate, and no checkpoint to resume from.
     """
     if named and is_whole(named):
         return named, ""

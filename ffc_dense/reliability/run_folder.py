@@ -1,4 +1,4 @@
-"""The folder of a run: one training at a time writes there, and a new one does not begin where an old one lies."""
+"""The folder of a run: one training at a time writes there, and a new one does not start in an old one's folder."""
 
 import os
 import socket
@@ -14,20 +14,20 @@ _held: dict[str, IO[str]] = {}  # closing a file would give its lock back
 
 
 def claim_run_folder(folder: str | Path, option: str, *, resumes: bool, checkpoints: str) -> None:
-    """Make ``folder`` this process's own until it ends, however it ends. For the first process of a training.
+    """Lock ``folder`` for this process until it ends for any reason. For the first process of a training.
 
-    The lock is one of the operating system on a file in the folder; it holds between machines where their file system
-    has such locks, and not at all where it has none. The same process may claim a folder again.
+    The operating system holds the lock, on a file in the folder. It works across machines if their file system has such
+    locks; on a file system without locks it has no effect. The same process may claim a folder again.
 
     Args:
-        folder: is made if need be. An address (``s3://...``) is left alone.
-        option: what chooses another folder, for the message.
-        resumes: whether the training goes on from a checkpoint in the folder, if there is one.
+        folder: is made if it is missing. An address (``s3://...``) is ignored.
+        option: the option that chooses another folder, for the message.
+        resumes: whether the training resumes from a checkpoint in the folder, if there is one.
         checkpoints: pattern of their names.
 
     Raises:
-        UserError: another training writes there, a new one would begin in an old one's folder, or the folder cannot be
-            written to.
+        UserError: another training writes there, a new one would start in an old one's folder, or the folder is not
+            writable.
     """
     if "://" in str(folder):
         return
@@ -42,10 +42,10 @@ def claim_run_folder(folder: str | Path, option: str, *, resumes: bool, checkpoi
 
 
 def lock_run_folder(folder: str | Path, option: str) -> None:
-    """The lock of :func:`claim_run_folder` alone.
+    """Only the lock of :func:`claim_run_folder`.
 
     Raises:
-        UserError: another training holds it, or the folder cannot be written to.
+        UserError: another training holds it, or the folder is not writable.
     """
     key = os.path.realpath(folder)
     if key in _held:
@@ -70,13 +70,14 @@ def lock_run_folder(folder: str | Path, option: str) -> None:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Whether this process has the lock now, or the file system knows no locks."""
+    """Whether this process has the lock now, or the file system has no locks."""
     try:
         import fcntl
     except ImportError:  # not on Windows
         return True
     try:
-        # Of the process, not of the open file: a data loader's workers do not inherit it and outlive it.
+        # The lock belongs to the process, not to the open file: data loader workers, which can live longer, do not
+        # inherit it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False

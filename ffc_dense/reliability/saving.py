@@ -1,12 +1,12 @@
-"""Files that are there as a whole or not at all, whatever kills the process that writes them.
+"""Complete files or none, even if the writing process is killed.
 
-A file is written under a temporary name in the same folder, forced to the disk (``fsync``) and renamed over its final
-name; the rename is forced to the disk too. A reader, or a resumed run, therefore finds the old file or the new one.
+A file is written under a temporary name in the same folder, synced to the disk (``fsync``) and renamed to its final
+name; the rename is synced too. A reader, or a resumed run, therefore finds either the old file or the new one.
 
 :func:`save_atomically`, :func:`write_bytes_atomically` and :func:`write_text_atomically` write; they raise
 :class:`NotSaved`.
-:func:`remove_partial_files` deletes what a killed process left behind, at the next start.
-:func:`is_whole` tells whether a checkpoint is complete and unchanged since it was written.
+:func:`remove_partial_files` deletes the temporary files of a killed process, at the next start.
+:func:`is_whole` checks that a checkpoint is complete and unchanged since it was written.
 :func:`refuse_non_finite` raises :class:`NonFiniteState` before a checkpoint is overwritten with NaN or infinity.
 """
 
@@ -40,19 +40,19 @@ class NotSaved(TrainingStopped):
 
 
 class NonFiniteState(TrainingStopped):
-    """What was to be saved holds NaN or infinity."""
+    """The state to save holds NaN or infinity."""
 
 
 def save_atomically(state: Any, path: _Path, *, previous: _Path | None = None) -> None:
     """``torch.save(state, path)``, except that ``path`` is replaced only once the whole new file is on the disk.
 
     Args:
-        state: what ``torch.save`` takes.
-        path: the file to write or to replace. Its folder is there.
-        previous: the checkpoint that the message of an error names as untouched. Default: ``path``, if it is there.
+        state: as for ``torch.save``.
+        path: the file to write or to replace. Its folder must exist.
+        previous: the checkpoint that an error message names as untouched. Default: ``path``, if it exists.
 
     Raises:
-        NotSaved: the file could not be written. ``path`` is what it was, and the temporary file is gone.
+        NotSaved: the file could not be written. ``path`` is unchanged, and the temporary file is removed.
     """
     _write_atomically(Path(path), lambda file: torch.save(state, file), previous)
 
@@ -70,8 +70,8 @@ def write_text_atomically(text: str, path: _Path, *, previous: _Path | None = No
 def remove_partial_files(folder: _Path) -> list[Path]:
     """Delete the temporary files in ``folder`` and return their paths, sorted.
 
-    For the start of a run, by the one process that writes there: a file that is being written is deleted as well. Files
-    of other programs, such as ``download.zip.partial``, stay.
+    Call it at the start of a run, in the one process that writes there: it also deletes files that are being written.
+    Files of other programs, such as ``download.zip.partial``, are kept.
     """
     found = sorted(path for path in Path(folder).iterdir() if PARTIAL.fullmatch(path.name) and path.is_file())
     for path in found:
@@ -82,21 +82,21 @@ def remove_partial_files(folder: _Path) -> list[Path]:
 def is_whole(path: _Path) -> bool:
     """Whether ``path`` is a complete file of ``torch.save`` in which no byte of the data has changed.
 
-    Reads the file once and compares the checksums (CRC-32) in it, which ``torch.load`` does not; then lets
-    ``torch.load`` read its structure alone, without the tensors' data and with ``weights_only=True``. A file in the
-    format of torch before 1.6 has no checksums and counts as not whole, and so does a path that ends in
-    ``.safetensors``, which ``torch.load`` takes for a file of that format.
+    Reads the file once and compares its checksums (CRC-32), which ``torch.load`` does not. Then ``torch.load`` reads
+    only the structure, without the tensors' data and with ``weights_only=True``. A file in the format of torch before
+    1.6 has no checksums and counts as incomplete. So does a path that ends in ``.safetensors``, which ``torch.load``
+    reads as such a file.
     """
     if os.fspath(path).endswith(".safetensors"):
         return False
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch reads nothing for an entry that is marked as a folder.
+            # torch reads no data for an entry that is marked as a folder.
             if any(entry.external_attr & DOS_FOLDER for entry in archive.infolist()) or archive.testzip() is not None:
                 return False
         torch.load(path, map_location="meta", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
-        return True  # other objects than weights_only allows: their checksum was right
+        return True  # objects that weights_only refuses: their checksum was right
     except zipfile.BadZipFile:
         return False
     except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error, zlib.error):
@@ -109,11 +109,11 @@ def is_whole(path: _Path) -> bool:
 def non_finite(state: Any) -> list[str]:
     """Names of the floating-point tensors in ``state`` that hold NaN or infinity.
 
-    Two reductions for each tensor and one wait for the device: milliseconds for a detector.
+    Minimum and maximum of each tensor and one wait for the device: milliseconds for a detector.
 
     Args:
-        state: a state dict, or mappings, lists and tuples that hold tensors in any depth. The keys on the way to a
-            tensor, joined by dots, are its name. Everything else, plain numbers too, is left out.
+        state: a state dict, or nested mappings, lists and tuples with tensors. The keys to a tensor, joined by dots,
+            are its name. Everything else, including plain numbers, is ignored.
     """
     tensors = [(name, tensor) for name, tensor in _tensors(state) if tensor.numel()]
     if not tensors:
@@ -131,11 +131,11 @@ def refuse_non_finite(state: Any, path: _Path, *, previous: _Path | None = None)
 
     Args:
         state: as in :func:`non_finite`.
-        path: the file that it was meant for, for the message.
-        previous: the checkpoint that the message names as untouched. Default: ``path``, if it is there.
+        path: its file, for the message.
+        previous: the checkpoint that the message names as untouched. Default: ``path``, if it exists.
 
     Raises:
-        NonFiniteState: the message names the first such tensor and how many there are.
+        NonFiniteState: the message names the first such tensor and their number.
     """
     names = non_finite(state)
     if names:
@@ -162,7 +162,7 @@ def _tensors(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 def _write_atomically(path: Path, write: Callable[[BinaryIO], Any], previous: _Path | None) -> None:
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    handled = sys.exc_info()[1]  # by the caller: no error of this file
+    handled = sys.exc_info()[1]  # an exception that the caller handles is not an error of this file
     try:
         with open(partial, "xb") as file:
             write(file)
@@ -182,7 +182,7 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], Any], previous: _P
 
 
 def _sync_folder(folder: Path) -> None:
-    """Force a rename to the disk, where the file system has such a thing."""
+    """Sync a rename to the disk, if the file system supports it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -194,10 +194,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _os_error(error: BaseException | None, handled: BaseException | None) -> OSError | None:
-    """The error of the system behind ``error``: torch.save raises a RuntimeError when a write fails.
+    """The system error that caused ``error``: torch.save raises a RuntimeError when a write fails.
 
     Args:
-        handled: the exception that was being handled when the writing began. It and what is behind it do not count.
+        handled: the exception that was being handled when the writing began. It and its causes do not count.
     """
     while isinstance(error, RuntimeError) and error is not handled:
         error = error.__cause__ or error.__context__

@@ -1,11 +1,11 @@
-"""torchrun, except for the exit code: that of the process of this machine that ended first, where torchrun's is 1.
+"""torchrun with another exit code: that of the process on this machine that ended first, where torchrun has 1.
 
     python tools/torchrun.py ARGS      # those of torchrun; tools/dist_train.sh starts mmseg's trainings with it
 
-Only processes that run in ``ffc_dense.errors.reporting.recording_exit_code``, as tools/mmseg_tool.py does, can tell
-theirs: 2 for wrong input, 3 for a training that stopped by itself, 143 for one that SIGTERM ended after a checkpoint.
-Otherwise, as after SIGKILL, the exit code is torchrun's. It stands here, not beside the commands that it starts: it is
-about how a job ends, and a launcher that imported a framework would hold its memory while the job runs.
+A process must run in ``ffc_dense.errors.reporting.recording_exit_code``, as tools/mmseg_tool.py does, to record its
+exit code: 2 for wrong input, 3 for a training that stopped by itself, 143 after SIGTERM and a checkpoint. Otherwise,
+for example after SIGKILL, the exit code is torchrun's. This module imports no framework: the launcher would hold its
+memory while the job runs.
 """
 
 import os

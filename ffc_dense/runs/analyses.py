@@ -1,4 +1,4 @@
-"""The analysis of a run (``tools/analyze_outputs.py``): where it lies, or the command that makes it."""
+"""The analysis of a run (``ffc-dense analyze``): its files, or the command that makes it."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Analysis:
 def find(run: Run) -> Analysis | None:
     """The analysis in a direct subfolder of the run, of the latest checkpoint if there are several.
 
-    Those that are older than the run's last checkpoint, by the files' times, come after all others.
+    Analyses older than the run's last checkpoint, by the files' times, come last.
 
     Raises:
         ValueError: it is malformed; the message names the file.
@@ -53,12 +53,12 @@ def read(path: Path) -> dict:
     lacking += [f"outputs.{key}" for row in report.get("outputs", []) for key in (*ROW, report.get("metric"))
                 if not isinstance(row, dict) or key not in row][:1]  # fmt: skip
     if lacking:
-        raise ValueError(f"{path} lacks {', '.join(map(str, lacking))}; make it anew with tools/analyze_outputs.py")
+        raise ValueError(f"{path} lacks {', '.join(map(str, lacking))}; run tools/analyze_outputs.py again")
     return report
 
 
 def _trained(folder: Path) -> float:
-    """How long the checkpoint of an analysis trained, by the folder's name; without a number, to the end."""
+    """The iterations of an analysed checkpoint, by the folder's name; without a number infinity."""
     found = re.search(r"_(\d+)$", folder.name)
     return int(found[1]) if found else float("inf")
 
@@ -67,7 +67,7 @@ def command(run: Run) -> list[str]:
     """The arguments for ``tools/analyze_outputs.py`` that analyse the run's last checkpoint.
 
     Raises:
-        FileNotFoundError: a file that it needs is not in the run's folder; the message says which.
+        FileNotFoundError: a required file is not in the run's folder; the message names it.
     """
     folder = Path(run.folder)
     checkpoint = last_checkpoint(run)

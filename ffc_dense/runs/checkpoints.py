@@ -8,10 +8,10 @@ from ..safe_files.errors import UnsafeFileError
 from .reading import reader_of
 from .run import Run
 
-# Buffers, which no optimizer changes. detectron2's FrozenBatchNorm2d keeps weight and bias as buffers too; by their
-# names they are parameters.
+# Buffers, which no optimizer changes. detectron2's FrozenBatchNorm2d also keeps weight and bias as buffers; here they
+# count as parameters, by their names.
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-# Objects in mmengine's checkpoints beside the weights: they are not needed here, and nothing is made of them.
+# Objects in mmengine's checkpoints beside the weights. They are not needed here and are not built.
 IGNORED = dict.fromkeys(
     ("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", "builtins.slice"), lambda args, state: None
 )
@@ -23,7 +23,7 @@ def last_checkpoint(run: Run) -> Path | None:
 
 
 def count_parameters(checkpoint: Path) -> int | None:
-    """The number of weights that the checkpoint holds; None if it cannot be read safely."""
+    """The number of weights in the checkpoint; None if it cannot be read safely."""
     try:
         content = read_torch(checkpoint, IGNORED)
     except (UnsafeFileError, OSError):

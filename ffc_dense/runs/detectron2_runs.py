@@ -17,7 +17,7 @@ from .train_config import INCIDENTAL, recorded, without
 TESTED = re.compile(r"bbox/(AP.*)$")
 LAZY = re.compile(r"!!python/|^\s*_target_:", re.MULTILINE)  # what LazyConfig.save writes
 LAZY_NOTE = "a LazyConfig's: settings are those of the last start in the folder"
-GUESSED = "no train_config.yaml in the folder: seed and schedule are those of the last command there"
+GUESSED = "no train_config.yaml in the folder: seed and schedule are those of its last command"
 
 
 def is_run(folder: Path) -> bool:
@@ -27,8 +27,8 @@ def is_run(folder: Path) -> bool:
 def read(folder: Path) -> Run:
     """The run of an output folder, with the score of its own last validation.
 
-    Seed, schedule and settings are those of ``train_config.yaml``. A folder that another script than
-    ``tools/train_net.py`` trained has ``config.yaml`` alone, which is that of the last command; the run then says so.
+    Seed, schedule and settings are those of ``train_config.yaml``. Scripts other than ``tools/train_net.py`` leave only
+    ``config.yaml``, that of the last command; the run then has an ``identity_note``.
 
     Raises:
         ValueError: a file is malformed or lacks a key, or the schedule cannot be known; the message names the file.
@@ -96,7 +96,7 @@ def _add_last_scores(run: Run, entries: list[dict], reduction: str) -> None:
 
 
 def log_entries(run: Run) -> list[dict]:
-    """The lines of the run's log, each with ``iterations``: how many were done when it was written."""
+    """The lines of the run's log, each with ``iterations``: the number done when it was written."""
     last = run.max_iterations or math.inf
     # EvalHook's last line has iteration = MAX_ITER, where the last training step is MAX_ITER - 1.
     lines = read_json_lines(Path(run.folder) / "metrics.json")
@@ -112,12 +112,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def iterations_of(number: int) -> int:
-    """How long model_NUMBER.pth trained: model_0000049.pth 50 iterations."""
+    """The iterations of model_NUMBER.pth: 50 for model_0000049.pth."""
     return number + 1
 
 
 def reduced_scores(results: dict) -> dict[str, dict | None]:
-    """``results`` of reductions.json -> {reduction: {metric: percent}}."""
+    """``results`` of reductions.json -> {test mode: {metric: percent}}."""
     # Nothing was scored on images without labels (test-dev).
     return {name: (metrics or {}).get("bbox") for name, metrics in results.items()}
 
@@ -154,7 +154,7 @@ def is_evaluation(folder: Path) -> bool:
 
 
 def evaluation(folder: Path) -> Evaluation:
-    """The last ``train_net.py --eval-only`` in ``folder``, be it a training's folder or not.
+    """The last ``train_net.py --eval-only`` in ``folder``, which can be a training's folder.
 
     Raises:
         ValueError: a file is malformed; the message names it.
@@ -166,8 +166,8 @@ def evaluation(folder: Path) -> Evaluation:
         if "evaluated" in content:
             source = content["evaluated"]
             return Evaluation(path, checkpoint_of(path, source), {source["reduction"]: metrics}, source.get("dataset"))
-        # Written before results.json named its checkpoint: config.yaml is this evaluation's unless a later command
-        # replaced it; then the checkpoint is found in no training's folder.
+        # Old files do not name their checkpoint. config.yaml is this evaluation's unless a later command replaced it;
+        # then no training's folder has the checkpoint.
         cfg = read_yaml(folder / "config.yaml")
         return Evaluation(path, Path(cfg["MODEL"]["WEIGHTS"]), {_reduction(cfg): metrics})
     except (KeyError, TypeError, AttributeError) as error:
@@ -200,7 +200,7 @@ def _variant(head: str, ffc: dict) -> str:
 
 
 def _key(configs: list[dict], folder: Path) -> str:
-    """A hash of the first start's settings and of every later change to them; equal for runs that may be compared."""
+    """A hash of the first start's settings and of every later change; equal for comparable runs."""
     return _hash([_settings(cfg, folder, first=cfg is configs[0]) for cfg in configs])
 
 
@@ -213,7 +213,7 @@ def _settings(cfg: dict, folder: Path, first: bool) -> dict:
     cfg["MODEL"]["ROI_BOX_HEAD"].pop("FFC", None)
     cfg["MODEL"]["ROI_HEADS"]["NAME"] = cfg["MODEL"]["ROI_HEADS"]["NAME"].removeprefix("FFC")
     weights = cfg["MODEL"].get("WEIGHTS") or ""
-    # Not initial weights: a resumed training loads none, and the run's own are those of an --eval-only.
+    # Only initial weights are compared: a resumed training loads none, and an --eval-only names the run's own.
     if not first or (weights and Path(weights).parent.resolve() == folder.resolve()):
         cfg["MODEL"].pop("WEIGHTS", None)
     return cfg

@@ -1,4 +1,4 @@
-"""Reading the files of a run; every error names the file."""
+"""Read the files of a run; every error names the file."""
 
 import ast
 import json
@@ -21,14 +21,14 @@ def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid JSON ({error}); evaluate again to write it anew") from error
+        raise ValueError(f"{path} is no valid JSON ({error}); evaluate again to write a new one") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON mapping, got {type(content).__name__}")
     return content
 
 
 def read_json_lines(path: Path) -> list[dict]:
-    """The mappings in a log of JSON lines. A last line that was cut off by a kill is left out.
+    """The mappings in a log of JSON lines. An incomplete last line, after a kill, is left out.
 
     Raises:
         ValueError: another line is no JSON mapping.
@@ -42,7 +42,7 @@ def read_json_lines(path: Path) -> list[dict]:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
-            if number == len(lines):  # no newline behind it
+            if number == len(lines):  # no newline after it
                 break
             raise ValueError(f"{path}, line {number} is no valid JSON ({error}); remove the line") from error
         if not isinstance(entry, dict):
@@ -69,8 +69,9 @@ def read_yaml(path: Path) -> dict:
 
 
 def within_run(checkpoint: str | Path, folder: str | Path) -> dict[str, str]:
-    """``{"checkpoint": path}``, relative to ``folder``, for a record there that moves with the checkpoint's run; empty
-    for a checkpoint that does not lie in ``folder`` or a folder above.
+    """``{"checkpoint": path}``, relative to ``folder``, so that a record there stays valid when the run is moved.
+
+    Empty for a checkpoint outside of ``folder`` and the folders above it.
     """
     place, here = Path(str(checkpoint).split("?")[0]).resolve(), Path(folder).resolve()
     if place.parent not in (here, *here.parents):
@@ -79,7 +80,7 @@ def within_run(checkpoint: str | Path, folder: str | Path) -> dict[str, str]:
 
 
 def checkpoint_of(path: Path, record: dict) -> Path:
-    """The checkpoint that ``record`` in the file ``path`` is of: relative to the file where it lies in the same run."""
+    """The checkpoint that ``record`` in the file ``path`` names; within a run relative to the file."""
     return path.resolve().parent / record["checkpoint"] if "checkpoint" in record else Path(record["weights"])
 
 
@@ -95,8 +96,7 @@ def read_dumped_config(path: Path) -> dict:
 def dumped_variables(text: str, source: str) -> dict:
     """The variables of a config that mmengine dumped, without running it.
 
-    mmengine dumps assignments of literals and ``dict(...)`` calls only, where ``Config.fromfile`` would execute
-    whatever stands in the file.
+    mmengine dumps only assignments of literals and ``dict(...)`` calls; ``Config.fromfile`` would execute the file.
 
     Args:
         source: of the text, for the message.

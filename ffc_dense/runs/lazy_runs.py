@@ -1,6 +1,6 @@
-"""The settings of a LazyConfig's training, in the words of detectron2's yaml configs, from the config.yaml it saved.
+"""The settings of a LazyConfig's training, from the config.yaml that it saved.
 
-The file is read as data: what a tag would build is read as the plain values below the tag.
+The file is read as data: a tag's object is read as the plain values below the tag.
 """
 
 import copy
@@ -44,19 +44,19 @@ def read_settings(path: Path) -> dict:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no valid yaml: {error}") from error
     if not isinstance(content, dict) or not {"train", "model"} <= content.keys():
-        raise ValueError(f"{path} is no LazyConfig's: it has no train or no model")
+        raise ValueError(f"{path} is not from a LazyConfig: it has no train or no model")
     return content
 
 
 def predictors(cfg: dict) -> list[dict]:
-    """The nodes of the box predictors, of a cascade one for each stage."""
+    """The nodes of the box predictors; a cascade has one per stage."""
     heads = cfg["model"].get("roi_heads") or {}
     found = heads.get("box_predictors", heads.get("box_predictor"))
     return [node for node in (found if isinstance(found, list) else [found]) if isinstance(node, dict)]
 
 
 def variant(cfg: dict) -> str:
-    """As a run's: 'stock', or 'FFC' with the options that are not the default's."""
+    """The variant of a run: 'stock', or 'FFC' with the options that are not the default."""
     for node in predictors(cfg):
         if str(node.get("_target_", "")).endswith(PREDICTOR):
             given = {name: node[name] for name in options.OPTIONS if name in node}
@@ -75,7 +75,7 @@ def test_sets(cfg: dict) -> tuple[str, ...]:
 
 
 def compared(cfg: dict, folder: Path) -> dict:
-    """The settings in which runs that may be compared agree: without the machine, the seed, and FFC."""
+    """The settings that comparable runs have in common: without the machine, the seed and FFC."""
     cfg = without(copy.deepcopy(cfg), INCIDENTAL)
     for node in predictors(cfg):
         node["_target_"] = str(node.get("_target_", "")).rpartition(".")[2].removeprefix("FFC")

@@ -6,15 +6,15 @@ from .files import is_number
 from .reading import reader_of
 from .run import Run
 
-MOST_POINTS = 300  # of a curve; longer ones are averaged, so that the page stays small
+MOST_POINTS = 300  # of a curve; longer curves are averaged, to keep the page small
 
 Points = list[tuple[float, float]]
 
 
 def entries(run: Run) -> list[dict]:
-    """The lines of the run's log, each with ``iterations``: how many were done when it was written.
+    """The lines of the run's log, each with ``iterations``: the number done when it was written.
 
-    What a resumed or restarted training wrote again replaces the older lines.
+    Lines that a resumed or restarted training wrote again replace the older ones.
 
     Raises:
         ValueError: a log is malformed; the message names it.
@@ -29,7 +29,7 @@ def entries(run: Run) -> list[dict]:
 
 
 def curves(log: list[dict]) -> dict[str, Points]:
-    """Per key of the log its finite values over iterations, at most ``MOST_POINTS`` of them."""
+    """For each key of the log its finite values over iterations, at most ``MOST_POINTS``."""
     found: dict[str, dict[float, float]] = {}
     for entry in log:
         for key, value in entry.items():
@@ -39,7 +39,7 @@ def curves(log: list[dict]) -> dict[str, Points]:
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
-    """Means of neighbouring points where there are more than ``most``; the last point stays as it is."""
+    """Averages of neighbouring points if there are more than ``most``; the last point is kept."""
     if len(points) <= most:
         return points
     size = math.ceil((len(points) - 1) / (most - 1))
@@ -49,7 +49,7 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
 
 
 def training_seconds(log: list[dict]) -> float | None:
-    """Mean logged seconds per iteration, times iterations; None if none was logged."""
+    """Average logged seconds per iteration, times iterations; None if none was logged."""
     training = [entry for entry in log if "total_loss" in entry or "loss" in entry]  # not a validation
     times = [entry["time"] for entry in training if is_number(entry.get("time"))]
     return training[-1]["iterations"] * sum(times) / len(times) if times else None

@@ -1,7 +1,7 @@
 """An mmengine work directory: TIMESTAMP/vis_data/{config.py,scalars.json}, TIMESTAMP/TIMESTAMP.{json,log}.
 
-A folder TIMESTAMP belongs to one command. ``NAME.py`` above them is the config of the last command, whatever it was,
-so it gives the run's name alone.
+A folder TIMESTAMP belongs to one command. ``NAME.py`` above them is the config of the last command of any kind, so only
+the run's name is taken from it.
 """
 
 import copy
@@ -38,7 +38,7 @@ class Training:
 
 
 def trainings(folder: Path) -> list[Training]:
-    """The commands that trained in ``folder``, in order. A test logs no step."""
+    """The training commands of ``folder``, in order. A test logs no step."""
     found = []
     for log in sorted(folder.glob("*/vis_data/scalars.json")):
         config = log.parent / "config.py"
@@ -53,8 +53,8 @@ def is_run(folder: Path) -> bool:
 def read(folder: Path) -> Run:
     """The run of a work directory, with the score of its own last validation.
 
-    If the training was resumed, seed and initial weights are those of its first start, which mmengine keeps; the rest
-    is that of the last.
+    Of a resumed training, seed and initial weights are those of its first start, which mmengine keeps; the rest is that
+    of the last.
 
     Raises:
         ValueError: a file is malformed or lacks a key; the message names it.
@@ -86,12 +86,12 @@ def read(folder: Path) -> Run:
 
 
 def framework_of(cfg: dict) -> Framework:
-    """Whose a dumped config is; MMSegmentation's if its scope is another one's."""
+    """The framework of a dumped config; MMSegmentation for an unknown scope."""
     return next((row for row in FRAMEWORKS if row.scope and row.scope == cfg.get("default_scope")), MMSEG)
 
 
 def length_of(train_cfg: dict) -> tuple[int, str]:
-    """How long a training is, and what is counted: 'iteration' or 'epoch'."""
+    """The length of a training and its unit: 'iteration' or 'epoch'."""
     by_epoch = train_cfg.get("by_epoch") or "EpochBased" in str(train_cfg.get("type"))
     return (train_cfg["max_epochs"], "epoch") if by_epoch else (train_cfg["max_iters"], "iteration")
 
@@ -102,9 +102,9 @@ def without_prefix(scores: dict, framework: Framework) -> dict:
 
 
 def log_entries(run: Run) -> list[dict]:
-    """The lines of the run's log, each with ``iterations``: how many were done when it was written.
+    """The lines of the run's log, each with ``iterations``: the number done when it was written.
 
-    In a training by epochs a validation logs the epoch; the last iteration that was logged before it stands for it.
+    In a training by epochs a validation logs the epoch; it gets the last iteration that was logged before it.
     """
     folder = Path(run.folder)
     main = run.framework.logged(run.framework.main_metric)
@@ -125,12 +125,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def iterations_of(number: int) -> int:
-    """How long iter_NUMBER.pth, or epoch_NUMBER.pth, trained."""
+    """The iterations of iter_NUMBER.pth, or the epochs of epoch_NUMBER.pth."""
     return number
 
 
 def reduced_scores(results: dict) -> dict[str, dict | None]:
-    """``results`` of reductions.json -> {reduction: {metric: percent}}."""
+    """``results`` of reductions.json -> {test mode: {metric: percent}}."""
     return results
 
 
@@ -142,7 +142,7 @@ def analysis_arguments(run: Run, checkpoint: Path) -> list[str]:
 
 
 def since_last_start(commands: list[Training], fallback: Path) -> list[Training]:
-    """Without those before a new start in the same folder, which are no part of the run.
+    """The commands from the last new start in the folder on; earlier ones are no part of the run.
 
     Args:
         fallback: the config of a command that dumped none.
@@ -152,12 +152,12 @@ def since_last_start(commands: list[Training], fallback: Path) -> list[Training]
 
 
 def is_test(path: Path) -> bool:
-    """Whether a TIMESTAMP/TIMESTAMP.json is what ``test.py`` leaves."""
+    """Whether ``test.py`` wrote this TIMESTAMP/TIMESTAMP.json."""
     return path.stem == path.parent.name and (path.parent / "vis_data" / "config.py").is_file()
 
 
 def test(path: Path) -> Evaluation | None:
-    """What a framework's ``test.py`` wrote into ``path``; None for another kind of test (eval_cityscapes.py's).
+    """The evaluation that a framework's ``test.py`` wrote to ``path``; None for other tests (eval_cityscapes.py).
 
     Raises:
         ValueError: a file is malformed; the message names it.
@@ -178,7 +178,7 @@ def test(path: Path) -> Evaluation | None:
 
 
 def reduction_of(cfg: dict) -> str:
-    """The reduction that a dumped config evaluates with; 'stock' for a stock head."""
+    """The test mode of a dumped config; 'stock' for a stock head."""
     head = cfg["model"][framework_of(cfg).head]
     return head.get("test_reduce", "vote") if head["type"].split(".")[-1].startswith("FFC") else STOCK
 
@@ -198,10 +198,10 @@ def _name(folder: Path, training: Training) -> str:
 
 
 def _iteration(folder: Path, commands: list[Training], cfg: dict) -> int:
-    """The last iteration that is known: logged, or that of the last checkpoint.
+    """The last known iteration: logged, or that of the last checkpoint.
 
-    The loss is logged every ``interval`` iterations only, so the checkpoint may be ahead by less than that. One that is
-    further ahead is of an earlier run in the same folder.
+    The loss is logged every ``interval`` iterations only, so the checkpoint can be ahead by less than that. One that
+    is further ahead belongs to an earlier run in the same folder.
     """
     by_epoch = length_of(cfg["train_cfg"])[1] == "epoch"
     logged = _epochs(commands, cfg) if by_epoch else max(training.steps for training in commands)
@@ -213,7 +213,7 @@ def _iteration(folder: Path, commands: list[Training], cfg: dict) -> int:
 
 
 def _epochs(commands: list[Training], cfg: dict) -> int:
-    """The epochs that were finished: validated, or followed by another one."""
+    """The number of finished epochs: validated, or followed by another one."""
     framework = framework_of(cfg)
     main = framework.logged(framework.main_metric)
     entries = [entry for training in commands for entry in training.entries]

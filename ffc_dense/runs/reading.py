@@ -1,4 +1,4 @@
-"""Run folders -> runs, with the scores of evaluations that lie beside or inside them."""
+"""Run folders -> runs, with the scores of evaluations beside or inside them."""
 
 import importlib
 import re
@@ -23,16 +23,16 @@ ITERATION = re.compile(r"^(?:model|iter|epoch)_(\d+)\.pth$")
 def read_runs(folders: Iterable[Path | str], left_out: list[str] | None = None) -> list[Run]:
     """The training runs in ``folders``, each once, with every score that was found.
 
-    A folder is one that a training wrote into, or one of an evaluation: ``reductions.json``, the ``results.json`` of
-    ``train_net.py --eval-only``, or what mmseg's ``test.py`` leaves. An evaluation belongs to the training whose
-    folder holds the checkpoint that it names, wherever its own files are; evaluations in a direct subfolder of a
-    training are found too.
+    A folder is that of a training, or of an evaluation: ``reductions.json``, the ``results.json`` of ``train_net.py
+    --eval-only``, or the files of mmseg's ``test.py``. An evaluation belongs to the training whose folder holds the
+    evaluated checkpoint, wherever the evaluation's own files are. Evaluations in a direct subfolder of a training are
+    found too.
 
     Args:
-        left_out: if given, a folder or an evaluation that cannot be read becomes a line in it instead of an error.
+        left_out: if given, a folder or an evaluation that cannot be read is added as a line, without an error.
 
     Raises:
-        FileNotFoundError: a folder is missing, holds neither, or its checkpoint's training folder is gone.
+        FileNotFoundError: a folder is missing or holds neither, or the training folder of its checkpoint is gone.
         ValueError: a file is malformed; the message names it.
     """
     runs: dict[Path, Run] = {}
@@ -40,7 +40,7 @@ def read_runs(folders: Iterable[Path | str], left_out: list[str] | None = None) 
     for folder in map(Path, folders):
         with _collecting(left_out):
             if not folder.is_dir():
-                raise FileNotFoundError(f"{folder} is no folder; give the output folders of trainings or evaluations")
+                raise FileNotFoundError(f"{folder} is not a folder; give output folders of trainings or evaluations")
             if (run := _training(folder)) is not None:
                 runs.setdefault(folder.resolve(), run)
             elif not _evaluation_files(folder):
@@ -80,17 +80,17 @@ def is_run(folder: Path) -> bool:
 
 
 def reader_of(framework: Framework) -> ModuleType:
-    """What knows the run folders of a framework."""
+    """The module that reads the run folders of a framework."""
     return importlib.import_module(framework.reader)
 
 
 def _readers() -> list[ModuleType]:
-    """Each once: frameworks may share one."""
+    """Each once: frameworks can share one."""
     return list(dict.fromkeys(map(reader_of, FRAMEWORKS)))
 
 
 def _evaluation_files(folder: Path) -> list[Path]:
-    """The files with scores in ``folder`` itself, the most exact ones last."""
+    """The files with scores directly in ``folder``, the most exact ones last."""
     found = [path for path in sorted(folder.glob("*/*.json")) if mmengine_runs.is_test(path)]
     if detectron2_runs.is_evaluation(folder):
         found.append(folder / "results.json")
@@ -143,8 +143,10 @@ def _attach(runs: dict[Path, Run], evaluation: Evaluation) -> None:
 
 
 def _training_folder(path: Path, checkpoint: Path) -> Path:
-    """The folder of a checkpoint; a relative path is tried from the folders above the evaluation, then from here. If it
-    is gone, the run that the evaluation lies in has been moved, if name and checkpoint are the same."""
+    """The folder of a checkpoint. A relative path is tried from the folders above the evaluation, then from here.
+
+    If it is gone and the run around the evaluation has the same name and checkpoint, that run has been moved.
+    """
     for start in (*path.resolve().parents, Path()):
         if (start / checkpoint).parent.is_dir() and checkpoint.name:
             return (start / checkpoint).parent.resolve()
@@ -156,7 +158,7 @@ def _training_folder(path: Path, checkpoint: Path) -> Path:
 
 
 def _iteration(run: Run, checkpoint: Path) -> int | None:
-    """How long the checkpoint trained, by its name; None for model_final.pth and other names."""
+    """The iterations of the checkpoint, by its name; None for model_final.pth and other names."""
     found = ITERATION.search(checkpoint.name)
     if not found:
         return None

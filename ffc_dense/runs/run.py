@@ -1,4 +1,4 @@
-"""One training run, and one evaluation of a checkpoint, whatever framework wrote it."""
+"""One training run, and one evaluation of a checkpoint, of any framework."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,23 +11,23 @@ STOCK = "stock"  # the name of the only "reduction" of a model without FFC
 
 @dataclass
 class Run:
-    """A training run: what it trained, how far it came, how it scored.
+    """A training run: what it trained, its progress and its scores.
 
     Args:
         folder: the training's output folder.
         framework: the row of :mod:`ffc_dense.frameworks`.
         name: of the config file.
-        key: equal for runs that may be compared: the same config but for seed, paths and FFC.
+        key: equal for comparable runs: the same config apart from seed, paths and FFC.
         variant: 'stock', or 'FFC' with the options that are not the default.
-        seed: None if the run drew one itself, or if the training folder is not there to tell.
-        iteration, max_iterations: trained so far and in all; None if the training folder is not there to tell. Epochs,
-            if the config counts these.
-        scores: {reduction: {metric: percent}}, of the last checkpoint. Empty as long as there are none.
-        notes: what kept scores out, in words.
+        seed: None if the run drew one itself, or if the training folder is missing.
+        iteration, max_iterations: trained so far and in all; None if the training folder is missing. Epochs, if the
+            config counts them.
+        scores: {test mode: {metric: percent}}, of the last checkpoint. Empty without any.
+        notes: why scores were left out.
         datasets: names of the run's test sets; empty if unknown.
         unit: what ``iteration`` counts.
-        identity_note: why key and seed may be those of another command; '' if they are the training's own.
-        class_scores: {reduction: {class: percent}} of the main metric, where an evaluation gave them.
+        identity_note: why key and seed can be those of another command; '' if they are the training's own.
+        class_scores: {test mode: {class: percent}} of the main metric, if an evaluation gave them.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """'' for a run with scores; otherwise why it has none."""
+        """Why the run has no scores; '' if it has some."""
         if not self.finished:
             return f"unfinished: {self.unit} {self.iteration:,} of {self.max_iterations:,}"
         if not self.scores:
@@ -59,7 +59,7 @@ class Run:
         return ""
 
     def add_scores(self, reduction: str, values: dict, source: Path) -> None:
-        """Keep the metrics of the tables. A score that is not a number (no predictions at all) becomes a note."""
+        """Keep the metrics of the tables. A score that is not a number (no predictions) becomes a note."""
         found = {name: float(values[name]) for name in self.framework.metrics if is_number(values.get(name))}
         if self.framework.main_metric not in found:
             self.notes.append(f"{source.name} has no {self.framework.main_metric} for {reduction}")
@@ -76,14 +76,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one command measured on a checkpoint.
+    """The scores of a checkpoint from one command.
 
     Args:
         path: the file with the scores.
-        checkpoint: as the file names it: a relative path is one of where the command was started.
-        scores: {reduction: {metric: percent}}.
-        dataset: its name; None if the file does not say.
-        left_out: why the scores are not those of the tables; '' if they are.
+        checkpoint: as in the file; a relative path starts where the command was started.
+        scores: {test mode: {metric: percent}}.
+        dataset: its name; None if the file has none.
+        left_out: why the scores do not count for the tables; '' if they do.
     """
 
     path: Path

@@ -1,8 +1,8 @@
-"""``train_config.yaml``: the settings that a detectron2 training ran with.
+"""``train_config.yaml``: the settings of a detectron2 training.
 
-detectron2 writes ``config.yaml`` at the start of every command, so an ``--eval-only`` of its own script in the same
-folder replaces the training's, and it does so before ``SOLVER.REFERENCE_WORLD_SIZE`` scales the schedule.
-``tools/train_net.py`` therefore records what the trainer holds, once.
+detectron2 writes ``config.yaml`` at the start of every command, before ``SOLVER.REFERENCE_WORLD_SIZE`` scales the
+schedule. An ``--eval-only`` of its own script replaces that file. ``tools/train_net.py`` therefore records the settings
+of the trainer, once.
 """
 
 import copy
@@ -26,11 +26,11 @@ INCIDENTAL = (
 
 
 def write_train_config(folder: Path, dumped: str, world_size: int, resumed: bool) -> Path | None:
-    """Record a training that starts, or goes on, in ``folder``.
+    """Record a training that starts or resumes in ``folder``.
 
-    A training that starts anew replaces the record. One that goes on leaves it as it is, unless its settings differ in
-    more than paths, seed and initial weights (a resumed training takes all three from its checkpoint): then they are
-    recorded beside it, as ``train_config.1.yaml`` and so on.
+    A new training replaces the record. A resumed one keeps it, unless its settings differ in more than paths, seed and
+    initial weights (it takes all three from its checkpoint): then they are recorded in ``train_config.1.yaml`` and so
+    on.
 
     Args:
         dumped: the trainer's own config (``trainer.cfg.dump()``), scaled to ``world_size`` processes.
@@ -56,9 +56,9 @@ def write_train_config(folder: Path, dumped: str, world_size: int, resumed: bool
 
 
 def changed_settings(folder: Path, dumped: str) -> str:
-    """The keys of a training's config that differ from the record in ``folder``, in words; '' without one.
+    """The keys of a training's config that differ from the record in ``folder``, for a message; '' without a record.
 
-    Those of the model come first.
+    Keys of the model come first.
     """
     import yaml
 

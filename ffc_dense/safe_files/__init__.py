@@ -1,8 +1,9 @@
-"""Read files from elsewhere without running code that is in them.
+"""Read files from others without running code in them.
 
 :func:`read_pickle` and :func:`read_torch` build tensors, numpy arrays and plain values, and refuse every other object
-by its name. :func:`read_safetensors` reads a format that holds nothing else. :func:`check_digest` compares a file with
-its sha256 before it is read. :func:`read_yaml` knows no ``!!python`` tags. Needs torch and numpy; no framework.
+by its name. :func:`read_safetensors` reads a format that holds only tensors and text. :func:`check_digest` compares a
+file with its sha256 before it is read. :func:`read_yaml` refuses ``!!python`` tags. Requires torch and numpy, no
+framework.
 """
 
 from .digest import check_digest, sha256_of, split_sha256, without_query

@@ -11,7 +11,7 @@ from ..errors import UserError
 
 
 class DigestError(UserError, RuntimeError):
-    """A file is not the one whose sha256 was given, or the sha256 is malformed."""
+    """A file has another sha256 than expected, or the expected sha256 is malformed."""
 
 
 def sha256_of(path: str | Path) -> str:
@@ -23,12 +23,12 @@ def sha256_of(path: str | Path) -> str:
 
 
 def without_query(path: str) -> str:
-    """``PATH?sha256=HEX&...`` -> PATH; a path without a query is returned as it is."""
+    """``PATH?sha256=HEX&...`` -> PATH; a path without a query is returned unchanged."""
     return path.partition("?")[0]
 
 
 def split_sha256(path: str) -> tuple[str, str | None]:
-    """``PATH?sha256=HEX`` -> (PATH, HEX); other parts of the query stay.
+    """``PATH?sha256=HEX`` -> (PATH, HEX); other parts of the query are kept.
 
     Raises:
         DigestError: HEX is not 64 hexadecimal digits, nor the first 8 or more of them.
@@ -47,17 +47,17 @@ def split_sha256(path: str) -> tuple[str, str | None]:
 
 
 def check_digest(path: str | Path, expected: str | None = None, warn: Callable[[str], None] = warnings.warn) -> None:
-    """Compare ``path`` with ``expected``, with the file ``path.sha256`` where there is one, and with its name.
+    """Compare ``path`` with ``expected``, with the file ``path.sha256`` if it exists, and with its own name.
 
     Args:
         expected: sha256 in hexadecimal, or its first digits. None: none was given.
-        warn: what to do with the warning.
+        warn: is called with the warning.
 
-    ``path.sha256`` is what ``sha256sum NAME > NAME.sha256`` writes. The name of PyTorch's and OpenMMLab's files ends in
-    ``-`` and the first eight digits; such an end may also be a date, so a difference there is a warning only.
+    ``sha256sum NAME > NAME.sha256`` writes ``path.sha256``. The names of PyTorch's and OpenMMLab's files end in ``-``
+    and the first eight digits. Such an end can also be a date, so a difference there is only a warning.
 
     Raises:
-        DigestError: the sha256 is another; the message has both.
+        DigestError: the sha256 differs; the message has both.
         FileNotFoundError: there is no file ``path``.
     """
     path = Path(path)

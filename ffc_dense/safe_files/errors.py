@@ -9,7 +9,7 @@ REMEDY = (
 
 
 class UnsafeFileError(UserError, RuntimeError):
-    """A file that was not read: it holds objects that run code when loaded, is damaged, or is not what it says."""
+    """A file that was not read: it holds objects that run code, is damaged or has another format than expected."""
 
 
 def refused(path: str | Path, name: str) -> UnsafeFileError:

@@ -24,12 +24,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: str | Path) -> Any:
-    """What ``pickle.load(file, encoding="latin1")`` gives for numpy arrays and scalars, text, numbers and containers.
+    """As ``pickle.load(file, encoding="latin1")``, for numpy arrays and scalars, text, numbers and containers.
 
-    Every other object ends the reading before it is looked up, and so before anything of the file runs.
+    At every other object the reading ends before the object is looked up, so nothing of the file runs.
 
     Raises:
-        UnsafeFileError: the file names another object (the message says which), or is no pickle.
+        UnsafeFileError: the file names another object (the message says which), or is not a pickle.
         OSError: it cannot be opened.
     """
     with open(path, "rb") as file:
@@ -37,14 +37,14 @@ def read_pickle(path: str | Path) -> Any:
 
 
 def unpickle(file: BinaryIO, name: str | Path) -> Any:
-    """As :func:`read_pickle`, of an open file; ``name`` is for the messages."""
+    """As :func:`read_pickle`, for an open file; ``name`` is for the messages."""
     try:
         return resolve(_Unpickler(file).load())
     except Refused as error:
         raise refused(name, str(error)) from error
     except pickle.UnpicklingError as error:
         raise damaged(name, f"it is no pickle of numpy arrays and plain values ({error})") from error
-    # All that a malformed pickle raises, by the documentation of the module pickle, and nesting beyond the stack.
+    # Everything that a malformed pickle raises, by the documentation of pickle, and nesting beyond the stack.
     except (AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError, OverflowError,
             MemoryError, RecursionError) as error:  # fmt: skip
         raise damaged(name, f"it is no pickle of numpy arrays and plain values ({error!r})") from error

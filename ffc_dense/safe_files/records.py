@@ -1,8 +1,8 @@
-"""What stands for the objects of a pickle while it is read: records that hold arguments and run nothing.
+"""Placeholders for the objects of a pickle while it is read: records that hold arguments and run nothing.
 
-A pickle is a program that calls what it names. Here each name that is admitted is a class of records, so that a call
-only notes its arguments; :func:`resolve` makes numpy arrays and scalars of the records afterwards, from checked values.
-numpy's own functions are never called by the pickle: a forged ``dtype`` state could make them take bytes for pointers.
+A pickle is a program that calls the objects it names. Here every admitted name is a class of records, so a call only
+stores its arguments. Afterwards :func:`resolve` makes numpy arrays and scalars of the records, from checked values. The
+pickle never calls numpy's own functions: a forged ``dtype`` state could make them read bytes as pointers.
 """
 
 import re
@@ -19,11 +19,11 @@ _CODE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,9}")  # numbers, truth values and t
 
 
 class Refused(UnpicklingError):
-    """The message is what the pickle holds."""
+    """The message names the refused content of the pickle."""
 
 
 class _Sealed(type):
-    """A pickle may set attributes of what it names. Not of a class of records."""
+    """A pickle can set attributes of the objects it names, but not of a class of records."""
 
     def __setattr__(cls, name: str, value: Any) -> None:
         raise Refused(f"a change of {name}")
@@ -49,7 +49,7 @@ class Record(metaclass=_Sealed):
 
 
 class _Bytes(metaclass=_Sealed):
-    """``_codecs.encode(text, 'latin1')``: how older pickle protocols spell bytes."""
+    """``_codecs.encode(text, 'latin1')``: bytes in older pickle protocols."""
 
     def __new__(cls, text: str, encoding: str = "latin1") -> bytes:
         if encoding not in ("latin1", "latin-1"):
@@ -58,7 +58,7 @@ class _Bytes(metaclass=_Sealed):
 
 
 class _NoBytes(metaclass=_Sealed):
-    """``bytes()``: how they spell none."""
+    """``bytes()``: empty bytes in older pickle protocols."""
 
     def __new__(cls) -> bytes:
         return b""
@@ -125,10 +125,10 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and 2
 
 
 def admitted(extra: Mapping[str, Resolver] | None = None) -> dict[str, type]:
-    """{"module.name": class} of all that a pickle may name: numpy's arrays and scalars, plain types, and ``extra``.
+    """{"module.name": class} of everything a pickle may name: numpy's arrays and scalars, plain types, and ``extra``.
 
     Args:
-        extra: further names, each with what makes a value of (arguments, state) once the file is read.
+        extra: further names, each with a function (arguments, state) -> value, called once the file is read.
     """
     classes: dict[str, type] = {
         "_codecs.encode": _Bytes,
@@ -148,7 +148,7 @@ def resolve(content: Any) -> Any:
     """``content`` with its records replaced: dicts and lists in place, tuples anew.
 
     Raises:
-        Refused: a record stands for nothing that is admitted; the message says what.
+        Refused: a record has no admitted value; the message names it.
     """
     return _resolve(content, {})
 
@@ -176,12 +176,12 @@ def _resolve(node: Any, seen: dict[int, Any]) -> Any:
             _refuse_records(item, "in a set")
     else:
         return node
-    seen[id(node)] = node, found  # holds the node too: its id may not be used again
+    seen[id(node)] = node, found  # keeps the node alive, so that its id is not reused
     return found
 
 
 def _refuse_records(node: Any, where: str) -> None:
-    """Of what is hashed: it cannot be replaced in its place."""
+    """Refuse records in hashed places, where they cannot be replaced."""
     if isinstance(node, Record):
         raise Refused(f"{node.name} {where}")
     if isinstance(node, tuple | frozenset):
@@ -190,7 +190,7 @@ def _refuse_records(node: Any, where: str) -> None:
 
 
 def _resolve_record(record: Record, seen: dict[int, Any]) -> Any:
-    # numpy's resolvers look at the record of the dtype itself.
+    # numpy's resolvers read the record of the dtype themselves.
     is_numpy = record.name in _NUMPY
     args = record.args if is_numpy else _resolve(record.args, seen)
     state = record.state if is_numpy else _resolve(record.state, seen)

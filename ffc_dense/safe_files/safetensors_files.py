@@ -1,4 +1,4 @@
-"""Weights as .safetensors: a header in JSON and raw tensors, with no place for code."""
+"""Weights as .safetensors: a JSON header and raw tensors, without a place for code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
     """
     library = _library(path)
     with open(path, "rb"):
-        pass  # an error that names the file, and no other than a folder's or a missing file's
+        pass  # raises an OSError that names the file if it is missing or a folder
     try:
         with library.safe_open(str(path), framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
@@ -35,11 +35,11 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write ``tensors``, all of the file or nothing. Those that share memory are written one by one.
+    """Write ``tensors``: the complete file or none. Tensors that share memory are written separately.
 
     Raises:
         UnsafeFileError: the package safetensors is not installed.
-        NotSaved: the file could not be written; ``path`` is what it was.
+        NotSaved: the file could not be written; ``path`` is unchanged.
     """
     library = _library(path)
     own = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Read what ``torch.save`` wrote, always with ``weights_only=True``."""
+"""Read files of ``torch.save``, always with ``weights_only=True``."""
 
 import pickle
 import re
@@ -15,7 +15,7 @@ _KNOWN_TO_TORCH = ("_codecs.encode", "collections.OrderedDict")
 
 
 def check_torch(path: str | Path) -> None:
-    """Refuse torch before 2.6: its weights-only reader could be made to run code, and knows no stand-ins.
+    """Refuse torch before 2.6: its weights-only reader could be made to run code, and supports no placeholders.
 
     Raises:
         UnsafeFileError: names ``path``, which was not read.
@@ -28,14 +28,14 @@ def check_torch(path: str | Path) -> None:
 
 
 def read_torch(path: str | Path, extra: Mapping[str, Resolver] | None = None) -> Any:
-    """What ``torch.load(path, map_location="cpu")`` gives for tensors, numpy arrays and scalars, and plain values.
+    """As ``torch.load(path, map_location="cpu")``, for tensors, numpy arrays and scalars, and plain values.
 
     Args:
         extra: names of further objects, each with a function (arguments, state) -> value. It is called after the file
-            was read; nothing behind the name itself is called.
+            was read; the object of that name is never called.
 
     Raises:
-        UnsafeFileError: the file holds another object (the message says which), is no checkpoint, or torch is too old.
+        UnsafeFileError: the file holds another object (the message names it), is no checkpoint, or torch is too old.
         OSError: it cannot be opened.
     """
     check_torch(path)

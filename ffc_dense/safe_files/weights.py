@@ -1,4 +1,4 @@
-"""The weights in a checkpoint of either framework."""
+"""The weights in a checkpoint of any framework."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .errors import UnsafeFileError, damaged
 from .pickles import read_pickle
 from .torch_files import read_torch
 
-# What else may lie in the files: mmengine's message hub, with stand-ins that hold nothing.
+# Other objects in the files: mmengine's message hub. Empty placeholders replace them.
 _PASSED_OVER = {
     "mmengine.logging.history_buffer.HistoryBuffer": lambda args, state: None,
     "builtins.getattr": lambda args, state: None,
@@ -37,7 +37,7 @@ class Weights:
 
 
 def detectron2_content(path: str | Path) -> dict[str, Any]:
-    """What detectron2's checkpointer makes of a .pkl, .pyth or .pth file: ``{"model": {name: tensor or array}, ...}``.
+    """A .pkl, .pyth or .pth file as detectron2's checkpointer reads it: ``{"model": {name: tensor or array}, ...}``.
 
     Raises:
         UnsafeFileError: the file holds other objects, is damaged, or holds no names.

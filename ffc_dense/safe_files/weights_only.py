@@ -1,4 +1,4 @@
-"""``--weights-only``: every file that is given is data, in a format that cannot hold code."""
+"""``--weights-only``: every given file must be data, in a format that cannot hold code."""
 
 from argparse import ArgumentParser
 
@@ -10,12 +10,12 @@ def add_weights_only_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--weights-only",
         action="store_true",
-        help="refuse what is or can hold a program: Python configs, pickled weights (SECURITY.md)",
+        help="refuse files that can hold code: Python configs, pickled weights (SECURITY.md)",
     )
 
 
 def require_safetensors(path: str | None, key: str) -> None:
-    """Refuse weights in another format than .safetensors, which can hold no code. None and "" are no weights.
+    """Refuse weights in another format than .safetensors, which cannot hold code. None and "" mean no weights.
 
     Raises:
         UnsafeFileError: names ``key`` and ``path``.

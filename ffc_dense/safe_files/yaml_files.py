@@ -7,7 +7,7 @@ from .errors import UnsafeFileError
 
 
 class DataLoader(yaml.SafeLoader):
-    """yaml's safe loader, and tuples, which mmengine's dumped configs have: ``!!python/tuple [512, 1024]``."""
+    """yaml's safe loader, with the tuples of mmengine's dumped configs: ``!!python/tuple [512, 1024]``."""
 
 
 DataLoader.add_constructor(
@@ -16,10 +16,10 @@ DataLoader.add_constructor(
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The content of a yaml file. Tags that name Python objects (``!!python/object`` ...) are refused, tuples are not.
+    """The content of a yaml file. Tags of Python objects (``!!python/object`` ...) are refused, apart from tuples.
 
     Raises:
-        UnsafeFileError: the file has such a tag, or is no yaml; the message has the line.
+        UnsafeFileError: the file has such a tag, or is not valid yaml; the message has the line.
         OSError: it cannot be opened.
     """
     with open(path, "rb") as file:
@@ -27,7 +27,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def parse_yaml(file: IO, name: str | Path) -> Any:
-    """As :func:`read_yaml`, of an open file; ``name`` is for the messages."""
+    """As :func:`read_yaml`, for an open file; ``name`` is for the messages."""
     try:
         return yaml.load(file, DataLoader)
     except yaml.constructor.ConstructorError as error:

@@ -137,7 +137,7 @@ def test_mmengine_loads_the_result_as_it_loads_the_source(tmp_path):
     [
         (["a.pth", "b.pth"], "expected FILE"),
         (["a.safetensors", "b.safetensors"], "expected FILE"),
-        (["a.pth", "there.safetensors"], "is there already"),
+        (["a.pth", "there.safetensors"], "exists already"),
         (["gone.pth", "b.safetensors"], "gone.pth"),
         (["a.pth?sha256=" + 64 * "0", "b.safetensors"], "not 0000"),
         (["nameless.safetensors", "b.pth"], "add --framework"),

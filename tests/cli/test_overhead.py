@@ -38,7 +38,7 @@ def model_zoo():
 def counted(overhead):
     """{FFC config: (stock, FFC)} of three mini configs."""
     count = overhead.Counter()
-    return {ffc: (count(overhead.stock_twin(ffc)), count(ffc)) for ffc in (FASTER, CASCADE, PSPNET)}
+    return {ffc: (count(overhead.baseline_of(ffc)), count(ffc)) for ffc in (FASTER, CASCADE, PSPNET)}
 
 
 # rows: boxes or positions that are classified; C; K, the background included; classifiers
@@ -106,7 +106,7 @@ def test_missing_twins_and_patterns_without_a_match_are_errors(overhead, tmp_pat
         overhead.find_pairs(CONFIGS, "nonsense")
     (tmp_path / "coco").mkdir()
     (tmp_path / "coco" / "x_ffc.yaml").touch()
-    with pytest.raises(FileNotFoundError, match=r"x_ffc\.yaml has no stock twin"):
+    with pytest.raises(FileNotFoundError, match=r"x_ffc\.yaml has no baseline config"):
         overhead.find_pairs(tmp_path)
 
 

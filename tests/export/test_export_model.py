@@ -91,7 +91,7 @@ def test_a_file_that_answers_otherwise_is_not_left(segmentor, tmp_path, monkeypa
     (tmp_path / "model.ts").write_text("an older file")
     code, out, err = run(segmentor, tmp_path / "model.ts", "--format", "torchscript")
     assert code == 2 and out == ""
-    assert "does not answer as the model" in last_line(err)
+    assert "its predictions differ from the model's" in last_line(err)
     assert [path.name for path in tmp_path.iterdir()] == ["model.ts"]
     assert (tmp_path / "model.ts").read_text() == "an older file"
 

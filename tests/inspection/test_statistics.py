@@ -17,7 +17,7 @@ from ffc_dense.inspection.calibration import Calibration
 from ffc_dense.inspection.decisions import NONE, Decisions, Election, winning_output
 from ffc_dense.inspection.gallery import Gallery
 from ffc_dense.inspection.table import markdown
-from ffc_dense.inspection.training import training_scalars
+from ffc_dense.inspection.training_scalars import training_scalars
 from ffc_dense.method.voting import elect
 
 # --- calibration ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import ffc_dense
 from ffc_dense import FFCConv2d, FFCLinear, attach
-from ffc_dense.inspection.training import training_scalars
+from ffc_dense.inspection.training_scalars import training_scalars
 
 C, K = 24, 5
 KINDS = ["linear", "conv"]

@@ -340,7 +340,7 @@ def test_command_writes_table_json_and_plot(tmp_path, command):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent is no folder"):
+    with pytest.raises(FileNotFoundError, match="absent is not a folder"):
         read_runs([tmp_path / "absent"])
     with pytest.raises(FileNotFoundError, match=r"holds no run: expected detectron2's config\.yaml"):
         read_runs([tmp_path])

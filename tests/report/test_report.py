@@ -470,7 +470,7 @@ def test_a_line_that_has_iteration_0_alone_is_a_mark_at_the_left_edge(value):
 
 
 def test_what_is_missing_or_malformed_is_a_line_and_exit_code_2(tmp_path):
-    assert "is no folder" in failed(tmp_path / "absent")
+    assert "is not a folder" in failed(tmp_path / "absent")
     assert "holds no run" in failed(tmp_path)
     run = detectron2_run(tmp_path / "ffc", ffc=True)
     assert "expected a model without FFC" in failed(tmp_path / "ffc", "--stock", run)

@@ -79,7 +79,7 @@ def test_without_train_config_the_table_says_that_identity_is_a_guess(tmp_path):
     (folders[0] / "train_config.yaml").unlink()
     text = report(compare(read_runs(folders)))
     assert "no train_config.yaml" in rows(text, PAPER_C4, "FFC", "vote", "AP")[0][-1]
-    assert f"the last command there ({folders[0]})" in text and f"({folders[1]})" not in text
+    assert f"its last command ({folders[0]})" in text and f"({folders[1]})" not in text
     overwrite_config(folders[0], SOLVER__REFERENCE_WORLD_SIZE=8)
     with pytest.raises(ValueError, match="REFERENCE_WORLD_SIZE, but not the scaled schedule"):
         read_runs(folders)
@@ -127,7 +127,7 @@ def test_one_bad_folder_is_a_line_and_not_the_end_of_the_table(tmp_path):
     assert done.returncode == 0, done.stderr
     assert rows(done.stdout, PAPER_C4, "stock")[0][6] == "27.00"
     left_out = done.stdout.split("### Left out")[1].strip().splitlines()
-    said = [f"{lazy}/config.yaml is no LazyConfig's", f"{broken}/metrics.json, line 1"]
+    said = [f"{lazy}/config.yaml is not from a LazyConfig", f"{broken}/metrics.json, line 1"]
     assert all(words in line for words, line in zip(said, left_out, strict=False))
     assert "gone holds no training" in left_out[2] and len(left_out) == 3
     done = subprocess.run([sys.executable, TABLE, lazy, broken], capture_output=True, text=True)

@@ -11,7 +11,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...inspection.training import training_scalars
+from ...inspection.training_scalars import training_scalars
 from ..model.predictor import FFCFastRCNNOutputLayers
 
 

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ...inspection.training import training_scalars
+from ...inspection.training_scalars import training_scalars
 from ...method.layers import FFCConv2d, FFCLinear
 from ..model.ffc_head import FFCHead
 
