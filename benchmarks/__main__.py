@@ -1,8 +1,8 @@
-"""``make bench``: measure every line, write the table, the samples and the plots.
+"""``make bench``: measure every line; write the tables, the samples and the plots.
 
 python -m benchmarks [--quick] [--device cpu|cuda] [--only SECTION ...] [--write-docs]
-python -m benchmarks gpu [--quick] [--seconds S] [--output FILE]: which form is right and fast on a GPU, in minutes
-python -m benchmarks load [--processes 5]: what a busy core does to the layers and the vote
+python -m benchmarks gpu [--quick] [--seconds S] [--output FILE]: which backend is correct and fast on a GPU, in minutes
+python -m benchmarks load [--processes 5]: how a busy core slows the layers and the vote
 """
 
 import argparse
@@ -29,13 +29,13 @@ PLOTS = {"cpu": "performance.png", "cuda": "performance_cuda.png"}
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What FFC costs")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What FFC costs in time and memory")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: tests the tool, measures nothing")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="measure on it alone (default: all that there are)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="the only device to measure (default: all)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help=str(SECTIONS))
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's)")
-    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/bench", help="where the results go")
-    parser.add_argument("--write-docs", action="store_true", help="put table and plot into the docs too")
+    parser.add_argument("--threads", type=int, help="number of torch's CPU threads (default: torch's own)")
+    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/bench", help="folder for the results")
+    parser.add_argument("--write-docs", action="store_true", help="also write the results into docs/background")
     args = parser.parse_args(argv)
     if args.threads is not None and args.threads < 1:
         parser.error(f"--threads must be at least 1, got {args.threads}")
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         parser.error("--device cuda, but torch finds no CUDA device")
     if args.write_docs:
         if args.quick or args.only != SECTIONS:
-            parser.error("--write-docs takes a full run, without --quick and --only")
+            parser.error("--write-docs requires a full run: leave out --quick and --only")
         try:
             report.check_markers(DOCS)
         except ValueError as error:

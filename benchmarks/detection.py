@@ -1,9 +1,9 @@
 """End to end in detectron2: Faster R-CNN R50-FPN and R50-C4 as in configs/coco, stock and FFC.
 
-Random weights and made-up images: the time of an iteration does not depend on what they show. The learning rate is
-zero, so that the models stay as they are. The RPN proposes its anchors: random deltas would fold nearly all of them
-into the image's corners and leave the box head without work. No box passes the score threshold at inference: a random
-classifier would pass thousands or none, by chance, and what follows (per-class NMS) is the same code for both.
+Weights and images are random: the time of an iteration does not depend on their content. The learning rate is zero, so
+the models do not change. The RPN proposes its anchors: with random deltas nearly all proposals would collapse into the
+image's corners and the box head would have no work. No box passes the score threshold at inference: with random scores
+thousands or none would pass, by chance, and the code that follows (per-class NMS) is the same for both models.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
-"""The day a GPU is at hand: ``python -m benchmarks gpu`` says which form is right and fast there, in minutes.
+"""Compare, time and count every backend on a GPU, in under 8 minutes: ``python -m benchmarks gpu``.
 
-It needs torch alone; mmseg's ``predict`` is measured where mmseg is installed. For every layer and for the vote it
-compares each form with the literal one, times it with the device's own clock in turns, counts what it launches, and
-prints the default that it would choose. Without a GPU, ``--quick`` runs it all on the CPU: a test of this file.
+It requires torch alone; mmseg's ``predict`` is measured only where mmseg is installed. For every layer and for the
+vote it compares each form (backend or chunk size) with the naive implementation, times all forms in turns with the
+device's own clock, counts their kernel launches, and prints the default that the figures suggest. Without a GPU,
+``--quick`` runs everything on the CPU: a test of this file.
 """
 
 import argparse
@@ -41,14 +42,14 @@ QUICK_LAYERS, QUICK_VOTES = [((8, 16), 5), ((1, 16, 5, 7), 3)], [(5, (9, 17), (6
 CHUNKS = [2**20 * size for size in (32, 64, 128, 256, 512)]
 ROUNDS = 20
 LARGEST_ERROR = {torch.float32: 1e-3, torch.bfloat16: 0.05}  # relative to the largest number of a tensor
-LARGEST_SHARE = 1e-5  # of pixels with another label than the literal vote's
-NEARLY = 1.05  # times the fastest: as good, so that the smaller chunk is chosen
+LARGEST_SHARE = 1e-5  # of pixels whose label differs from the naive vote's
+NEARLY = 1.05  # times the fastest: counts as equal, so the smaller chunk is chosen
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round, on the CPU if there is no GPU")
-    parser.add_argument("--seconds", type=float, default=420, help="start nothing new after so long (default: 420)")
+    parser.add_argument("--seconds", type=float, default=420, help="start no new work after this time (default: 420)")
     parser.add_argument("--output", type=Path, help="write every number to this JSON file")
     args = parser.parse_args(argv)
     if not (args.quick or torch.cuda.is_available()):
@@ -72,12 +73,12 @@ def main(argv: list[str]) -> None:
 
 
 class Kit:
-    """Measures one piece of work after the other; ``lines`` holds what it found.
+    """Measures one piece of work after another; ``lines`` holds the results.
 
     Args:
         device: 'cuda', or 'cpu' for a test.
         quick: one round.
-        deadline: of ``time.monotonic``, after which no further piece starts.
+        deadline: the value of ``time.monotonic`` after which no further piece starts.
     """
 
     def __init__(self, device: str, quick: bool, deadline: float):
@@ -85,7 +86,7 @@ class Kit:
         self.lines: list[dict] = []
 
     def layer(self, shape: tuple[int, ...], classes: int, dtype: torch.dtype) -> None:
-        """Forward and backward of one layer by every form, beside the plain and the literal layer."""
+        """Forward and backward of one layer with every backend, the plain layer and the naive implementation."""
         work = f"forward + backward, {shape} -> {classes}, {str(dtype).removeprefix('torch.')}"
         modules = layers(shape, classes, dtype, self.device)
         x = torch.randn(shape, device=self.device, dtype=dtype, requires_grad=True)
@@ -139,7 +140,7 @@ class Kit:
         self._measure(work, {name: candidate(name, image, feature, self.device) for name in (FFC, RESIZE)}, {}, 0)
 
     def choose(self) -> None:
-        """Print the defaults that the measurements ask for."""
+        """Print the defaults that the measurements suggest."""
         right = [line for line in self.lines if line.get("seconds") and line["right"]]
         for kind, what in (("forward", "form of the layers"), ("vote", "chunk of the vote")):
             works = {line["work"] for line in right if line["work"].startswith(kind)}
@@ -155,7 +156,7 @@ class Kit:
             good = [name for name, value in mean.items() if value <= NEARLY * min(mean.values())]
             print(f"{what}: {good[0]} (geometric means: {', '.join(f'{k} {1e3 * v:.3g} ms' for k, v in mean.items())})")
         if self.device == "cpu":
-            print("this was a CPU: a test of the script, no ground for a default")
+            print("this was a CPU: a test of the script, no basis for a default")
 
     def _why_not(self, form: str) -> str:
         if form != "triton":
@@ -250,7 +251,7 @@ def _labels(call: Callable[[], Tensor]) -> Tensor:
 
 
 def _gradients(layer, x: Tensor, gradient: Tensor) -> list[Tensor]:
-    """Result and gradients of the feature and of every parameter, in one order for every form of the layer."""
+    """The result and the gradients of the feature and of every parameter, in the same order for every form."""
     x = x.detach().requires_grad_()
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         result = layer(x)
@@ -263,7 +264,7 @@ def _error(ours: Tensor, theirs: Tensor) -> float:
 
 
 def _vote_module():
-    """``upsampled_vote``, without mmseg where that is missing: the package's front asks for it, the vote does not."""
+    """The module ``upsampled_vote``, also without mmseg: its package's front imports mmseg, the vote does not."""
     name = "ffc_dense.segmentation"
     if importlib.util.find_spec("mmseg") is None and name not in sys.modules:
         front = types.ModuleType(name)

@@ -13,7 +13,7 @@ from .timing import interleave
 from .works import FFC, LITERAL, PLAIN
 
 TRAINING, TESTING = "forward + backward", "inference with vote"
-STYLE = {  # colours of Okabe and Ito; markers and dashes tell the curves apart without them
+STYLE = {  # colours of Okabe and Ito; markers and dashes distinguish the curves without colour
     PLAIN: dict(color="#000000", marker="^", linestyle=":"),
     LITERAL: dict(color=style.VERMILION, marker="s", linestyle="--"),
     FFC: dict(color=style.BLUE, marker="o", linestyle="-"),
@@ -21,7 +21,7 @@ STYLE = {  # colours of Okabe and Ito; markers and dashes tell the curves apart 
 
 
 def panels(quick: bool) -> dict[str, list[tuple]]:
-    """{what grows: [(its value, shape of the feature, K, n)]}; one thing grows, the others stay."""
+    """{what grows: [(its value, shape of the feature, K, n)]}; everything else stays fixed."""
     if quick:
         return {
             "features C": [(c, (8, c), 5, 3) for c in (8, 16)],
@@ -63,7 +63,7 @@ def _testing(layer, x):
 
 
 def plot(growth: dict, title: str, path: Path) -> None:
-    """Milliseconds over what grows: a column per panel, a row per mode, both axes logarithmic but for n."""
+    """Milliseconds over what grows: a column per panel, a row per mode; both axes are logarithmic except for n."""
     plt = style.pyplot()
     from matplotlib.ticker import FuncFormatter, NullFormatter
 

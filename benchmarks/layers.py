@@ -1,4 +1,4 @@
-"""The classifier alone: forward + backward, memory kept for backward, and its share of the box head."""
+"""The classifier alone: forward + backward, memory kept for backward, and its share of a box head."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from .works import COMPILED, FFC, FLOOR, LITERAL, PLAIN, STOCK, Samples, Work, b
 
 
 def works(quick: bool) -> list[Work]:
-    """The lines of section 'layers'. The bars are those that the project set itself."""
+    """The lines of section 'layers', with the project's own targets."""
     cpu = partial(_line, device="cpu", quick=quick)
     cuda = partial(_line, device="cuda", quick=quick)
     rows, maps = (1024, 2048), (2, 512, 97, 97)
@@ -101,7 +101,7 @@ def iteration(layer: nn.Module, x: Tensor, gradient: Tensor) -> Callable[[], Non
 def measure_time(shape, classes, dtype, device: str, baselines: list[str], rounds: int | None) -> Samples:
     modules = layers(shape, classes, dtype, device)
     if COMPILED in baselines:
-        torch.compiler.reset()  # what earlier lines compiled counts against its limit of recompilations
+        torch.compiler.reset()  # else earlier lines count towards its limit of recompilations
         modules[COMPILED] = torch.compile(LiteralFFC(modules[FFC]))
     x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
     gradient = torch.randn_like(modules[PLAIN](x))
@@ -155,7 +155,7 @@ class BoxHead(nn.Module):
 
 
 def _box_head(quick: bool, device: str, whole: bool) -> Work:
-    """The whole FFC predictor, or the vote alone over the outputs that it makes, behind the stock box head."""
+    """The whole FFC predictor, or the stock predictor followed by the vote alone, behind the stock box head."""
     rows, features, width = (4, 32, 16) if quick else (1000, 256 * 7 * 7, 1024)
 
     def measure() -> Samples:
@@ -171,7 +171,7 @@ def _box_head(quick: bool, device: str, whole: bool) -> Work:
             return interleave({STOCK: partial(stock, x), FFC: candidate}, device, 6, 1 if quick else None)
 
     name = "box head with FFC predictor" if whole else "box head, and the vote of 7 outputs"
-    # 'at most a few percent' is asked of the vote; the classifier's n further products come on top of it.
+    # The target, a few percent, is for the vote; the classifier's n further products come on top.
     bar = None if whole else 1.05
     return Work("layers", f"{name}, inference, {rows} proposals, 81 classes", device, "time", {STOCK: bar}, measure)
 

@@ -1,9 +1,9 @@
-"""What a busy core does to FFC: the same work in fresh processes, on a quiet CPU and beside a process that spins.
+"""How a busy core slows FFC: the same work in fresh processes, on a quiet CPU and beside a process that spins.
 
 python -m benchmarks load [--processes 5] [--quick] [--write-docs]
 
-Each process measures its candidates in turns. A figure is the median over the processes' medians; the slowest sample of
-all is given too, because a stall is what a busy core did to forms with many short parallel operations.
+Each process measures its candidates in turns. A figure is the median of the processes' medians. The slowest sample of
+all is given too: with many short parallel operations, one busy core can stall all threads.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Found = dict[str, dict[str, list[Samples]]]  # work -> load -> a process's sampl
 
 @contextmanager
 def load(name: str):
-    """A second process that keeps one core busy, if the load is not quiet."""
+    """A second process keeps one core busy, unless the load is quiet."""
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if name != "quiet" else None
     try:
         yield
@@ -70,7 +70,7 @@ def measure(processes: int, quick: bool) -> Found:
 
 
 def table(found: Found) -> str:
-    """Markdown, a line per work, load and baseline."""
+    """Markdown: a row per work, load and baseline."""
     rows = []
     seconds = partial(report.quantity, unit="time")
     for work, loads in found.items():
@@ -89,10 +89,10 @@ def _median(samples: list[Samples], name: str) -> float:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks load", description="What a busy core does to FFC")
-    parser.add_argument("--processes", type=int, default=5, help="fresh ones for each work and load (default: 5)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load", description="How a busy core slows FFC")
+    parser.add_argument("--processes", type=int, default=5, help="fresh processes for each work and load (default: 5)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: tests the tool, measures nothing")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into the docs too")
+    parser.add_argument("--write-docs", action="store_true", help="also write the table into docs/background")
     parser.add_argument("--work", choices=(*WORKS, VOTE), help=argparse.SUPPRESS)  # a fresh process measures it
     args = parser.parse_args(argv)
     if args.work:

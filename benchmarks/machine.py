@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""The machine and the commit that were measured."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ def machine(device: str) -> str:
 
 
 def revision() -> str:
-    """The commit that was measured, with '-dirty' if files differ from it; '' outside a clone."""
+    """The commit, with '-dirty' if files differ from it; '' outside a clone."""
     done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip()
 

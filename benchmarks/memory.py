@@ -1,4 +1,4 @@
-"""Bytes: kept for backward, and the peak of one call in a process of its own."""
+"""Memory in bytes: what is kept for backward, and the peak of one call in its own process."""
 
 import ctypes
 import gc
@@ -59,8 +59,8 @@ def peak(call: Callable[[], object], device: str) -> int:
 def held(call: Callable[[], object]) -> int:
     """Bytes by which the memory of this process has grown once ``call`` returned and while its result lives.
 
-    Unlike :func:`kept_for_backward` it sees what an autograd function keeps without autograd's knowledge; the result
-    itself counts too. Needs Linux with glibc.
+    Unlike :func:`kept_for_backward`, it sees tensors that an autograd function keeps by itself. The result counts
+    too. Requires Linux with glibc.
     """
     trim = ctypes.CDLL(None).malloc_trim  # hands freed memory back to the system, so that it is not counted
     gc.collect()
@@ -80,7 +80,7 @@ def _status(field: str) -> int:
 
 
 def fresh_process(module: str, arguments: list[str]) -> int:
-    """The number that ``python -m benchmarks.MODULE ARGUMENTS`` prints as the last line of its output.
+    """The number in the last line that ``python -m benchmarks.MODULE ARGUMENTS`` prints.
 
     Raises:
         RuntimeError: the process failed; the message ends with its standard error.

@@ -1,18 +1,19 @@
-"""The Markdown table, and its place in docs/background/performance.md."""
+"""The Markdown tables, and their places in docs/background/performance.md."""
 
 import re
 from pathlib import Path
 
 from .works import FFC, Result
 
-HEADER = "| work | FFC | baseline | FFC / baseline | bar | met? |\n|---|---|---|---|---|---|"
+HEADER = "| work | FFC | baseline | FFC / baseline | target | met? |\n|---|---|---|---|---|---|"
 TITLES = {"cpu": "CPU", "cuda": "CUDA"}
 MARKED = (*TITLES, "load")  # the sections of docs/background/performance.md that commands write
 MACHINE = "Machine: "
+COMMANDS = {"cpu": "python -m benchmarks --device cpu", "cuda": "python -m benchmarks gpu"}  # that measure a device
 
 
 def table(results: list[Result], quick: bool) -> str:
-    """A line per work and baseline. Quick sizes are not judged."""
+    """A row per work and baseline. Quick sizes are not compared with the targets."""
     return "\n".join([HEADER, *(_row(result, name, quick) for result in results for name in result.work.bars)])
 
 
@@ -24,7 +25,7 @@ def _row(result: Result, baseline: str, quick: bool) -> str:
     else:
         ratio, spread = result.ratio(baseline), result.spread(baseline)
         between = f" ({spread[0]:.2f} to {spread[1]:.2f})" if spread else ""
-        met = "" if bar is None else "yes" if ratio <= bar else f"no, {ratio / bar:.2f}x the bar"
+        met = "" if bar is None else "yes" if ratio <= bar else f"no, {ratio / bar:.2f}x the target"
         if quick and met:
             met = "not judged: quick sizes"
         theirs = f"{baseline}, {quantity(result.median(baseline), result.work.unit)}"
@@ -52,13 +53,17 @@ def _digits(value: float) -> str:
 
 
 def section(device: str, results: list[Result], machine: str, run: str, quick: bool, plot: str = "") -> str:
-    """The table of one device under what it was measured on, and its plot.
+    """The machine, the command, the table and the plot of one device; one sentence if nothing was measured on it.
 
-    ``machine`` is '' if nothing was measured; ``plot`` is a file beside the Markdown file, '' if there is none.
+    ``machine`` is '' if the device is absent; ``plot`` is a file beside the Markdown file, '' if there is none.
     """
     measured = f"{MACHINE}{machine}.\n\n{run}\n\n" if machine else ""
     picture = f"\n![Time of one layer over features, classes, positions and filters]({plot})\n" if plot else ""
-    return f"### {TITLES[device]}\n\n{measured}{table(results, quick)}\n{picture}"
+    rows = table(results, quick)
+    if results and not any(result.samples for result in results):
+        reasons = ", ".join(dict.fromkeys(result.reason for result in results))
+        rows = f"Not measured: {reasons}. `{COMMANDS[device]}` measures it."
+    return f"### {TITLES[device]}\n\n{measured}{rows}\n{picture}"
 
 
 def marker(device: str, end: str) -> str:
@@ -66,7 +71,7 @@ def marker(device: str, end: str) -> str:
 
 
 def check_markers(path: Path) -> None:
-    """Raises ValueError if ``path`` lacks a pair of markers that :func:`write_docs` needs."""
+    """Raise a ValueError if ``path`` lacks a pair of markers that :func:`write_docs` requires."""
     text = path.read_text() if path.exists() else ""
     for device in MARKED:
         for end in ("begin", "end"):
@@ -75,7 +80,7 @@ def check_markers(path: Path) -> None:
 
 
 def write_docs(path: Path, sections: dict[str, str]) -> None:
-    """Replace what stands between the markers of each device. A measurement is not replaced by 'not measured'."""
+    """Replace the text between the markers of each device. 'Not measured' never replaces a measurement."""
     text = path.read_text()
     for device, content in sections.items():
         begin, end = marker(device, "begin"), marker(device, "end")

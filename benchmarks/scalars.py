@@ -1,9 +1,9 @@
-"""What the per-output scalars cost a training: steps with and without a look, in turn, in one process.
+"""What the per-output scalars cost a training: steps with and without a measurement, in turns, in one process.
 
     python -m benchmarks.scalars [--steps N]
 
-The mini detector and the mini segmentor, on random images. Medians of the process's CPU time in ms; the overhead of
-one look is spread over the 100 iterations between two looks.
+The mini detector and the mini segmentor, on random images. The figures are medians of the process's CPU time in ms. The
+overhead of one measurement is spread over the 100 iterations between two measurements.
 """
 
 import argparse
@@ -19,7 +19,7 @@ PERIOD = 100
 
 
 def detector():
-    """A function of whether to look, which trains one step."""
+    """A function that trains one step, with or without a measurement."""
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
     from detectron2.structures import Boxes, Instances
@@ -77,7 +77,7 @@ def segmentor():
 
 
 def measure(step, steps: int) -> tuple[float, float]:
-    """Median ms of a step without and with a look."""
+    """Median ms of a step without and with a measurement."""
     for look in (False, True):
         step(look)
     times: dict[bool, list[float]] = {False: [], True: []}
@@ -90,9 +90,9 @@ def measure(step, steps: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=15, help="of each kind")
+    parser.add_argument("--steps", type=int, default=15, help="number of steps of each kind")
     steps = parser.parse_args().steps
-    print(f"| training | step (ms) | step with a look (ms) | a look / a step | overhead at every {PERIOD} |")
+    print(f"| training | step (ms) | step with a measurement (ms) | measurement / step | overhead at every {PERIOD} |")
     print("|---|---|---|---|---|")
     for name, build in (("Faster R-CNN R18-FPN", detector), ("PSPNet R18-d8", segmentor)):
         without, with_look = measure(build(), steps)

@@ -1,7 +1,7 @@
 """End to end in mmseg: PSPNet R50-D8 as in configs/cityscapes, stock and FFC.
 
-Random weights and made-up images: the time of an iteration does not depend on what they show. The learning rate is
-zero, so that the models stay as they are.
+Weights and images are random: the time of an iteration does not depend on their content. The learning rate is zero, so
+the models do not change.
 """
 
 from functools import partial

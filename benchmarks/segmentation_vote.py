@@ -1,8 +1,8 @@
 """The vote at image size: time, and peak memory in a fresh process.
 
-FFC runs as users run it, through ``predict`` of an mmseg head that is nothing but its classifier; with 16 features the
-classifier itself costs next to nothing. The features are noise, so the outputs disagree far more than those of a
-trained model do.
+FFC runs as for users, through ``predict`` of an mmseg head that consists of its classifier only; with 16 features the
+classifier itself costs almost nothing. The features are noise, so the outputs disagree far more often than those of a
+trained model.
 """
 
 import sys

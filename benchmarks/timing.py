@@ -1,4 +1,4 @@
-"""Seconds per call of several candidates, measured in turns, so that a slow minute of the machine hits all of them."""
+"""Seconds per call of several candidates, measured in turns: a slow minute of the machine affects all of them."""
 
 import math
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-MIN_SAMPLE = 0.005  # seconds; a faster call is repeated until a sample lasts as long
+MIN_SAMPLE = 0.005  # seconds; a faster call is repeated until a sample lasts this long
 MIN_ROUNDS, MAX_ROUNDS = 5, 60
 
 
@@ -20,9 +20,9 @@ def interleave(
 
     Args:
         candidates: name -> what to call. Its result is dropped outside the measured time.
-        device: 'cuda' waits for the device before and after a sample.
+        device: with 'cuda', every sample begins and ends with a synchronisation.
         seconds: about how long to measure; at least ``MIN_ROUNDS`` and at most ``MAX_ROUNDS`` rounds.
-        rounds: that many rounds instead.
+        rounds: exactly this many rounds instead.
     """
     calls = {}
     round_time = 0.0
@@ -53,7 +53,7 @@ def _sample(call: Callable[[], object], calls: int, device: str) -> float:
 
 
 def copy_bandwidth(device: str, size: int = 1 << 30) -> float:
-    """Bytes per second that a large copy moves on ``device``: read once, written once."""
+    """Bytes per second that a large copy reads and writes on ``device``."""
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     samples = interleave({"copy": lambda: target.copy_(source)}, device, seconds=1)["copy"]

@@ -1,4 +1,4 @@
-"""What one line of the benchmark is, and how its samples become ratios."""
+"""One line of the benchmark, and how its samples become ratios."""
 
 import importlib.util
 import statistics
@@ -10,7 +10,8 @@ import torch
 import ffc_dense
 
 FFC = "FFC"
-PLAIN, LITERAL, COMPILED, FLOOR = "plain layer", "literal form", "torch.compile of the literal form", "bandwidth floor"
+PLAIN, LITERAL, FLOOR = "plain layer", "naive implementation", "bandwidth floor"
+COMPILED = f"torch.compile of the {LITERAL}"
 STOCK, RESIZE = "stock", "resize + argmax"
 
 Samples = dict[str, list[float]]  # candidate -> seconds (one per round) or bytes (one)
@@ -21,14 +22,14 @@ class Work:
     """A piece of work that FFC and its baselines do.
 
     Args:
-        section: of the benchmark, for ``--only``.
-        name: as in the table, with sizes and dtype.
+        section: the benchmark's section, for ``--only``.
+        name: the table's first column, with sizes and dtype.
         device: 'cpu' or 'cuda'.
         unit: 'time' or 'memory'.
-        bars: baseline -> the largest ratio FFC / baseline that is asked for; None where none is.
-        measure: runs it; the samples of FFC and of every baseline.
-        needs: modules without which it cannot run.
-        backend: of ``ffc_dense.set_backend``, for this work alone; '' leaves the process's own.
+        bars: baseline -> the largest allowed ratio FFC / baseline (the target); None: no target.
+        measure: runs it and returns the samples of FFC and of every baseline.
+        needs: modules that it requires.
+        backend: set with ``ffc_dense.set_backend`` for this work only; '' keeps the process's backend.
     """
 
     section: str
@@ -54,7 +55,7 @@ class Work:
 
 @dataclass
 class Result:
-    """The samples of a work, or why it was not measured."""
+    """The samples of a work, or the reason why it was not measured."""
 
     work: Work
     samples: Samples = field(default_factory=dict)
@@ -64,11 +65,11 @@ class Result:
         return statistics.median(self.samples[candidate])
 
     def ratio(self, baseline: str) -> float:
-        """Median of FFC by median of ``baseline``."""
+        """Median of FFC divided by the median of ``baseline``."""
         return self.median(FFC) / self.median(baseline)
 
     def spread(self, baseline: str) -> tuple[float, float] | None:
-        """First and third quartile of the ratios within one round; None if there is one round only."""
+        """First and third quartile of the ratios of single rounds; None if there was only one round."""
         ours, theirs = self.samples[FFC], self.samples[baseline]
         if len(ours) != len(theirs) or len(ours) < 2:
             return None
@@ -77,7 +78,7 @@ class Result:
 
 
 def why_not(work: Work, sections: list[str], devices: list[str]) -> str:
-    """Why ``work`` cannot be measured here; '' if it can."""
+    """The reason why ``work`` cannot be measured here; '' if it can."""
     if work.section not in sections:
         return "left out by --only"
     if work.device not in devices:

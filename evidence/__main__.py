@@ -1,10 +1,11 @@
 """``make evidence``: train every run of the plan that is not done, two at a time, and write the report.
 
     python -m evidence [--work-dir DIR] [--only TEXT] [--list] [--merge] [--write-docs]
-    python -m evidence report [--write-docs]   # tables and pictures alone, from the evidence.json beside them
+    python -m evidence report [--write-docs]   # only the tables and pictures, from evidence.json
 
-A run that is done is not made again; an interrupted one goes on from its last checkpoint. The report is
-docs/background/evidence.md with the tables of these runs, in the work directory, or with ``--write-docs`` in docs.
+A finished run is not repeated; an interrupted run resumes from its last checkpoint. The report is
+docs/background/evidence.md and evidence-tables.md with the tables of these runs, in the work directory, or with
+``--write-docs`` in docs.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from . import folders, plan, record
 from .plan import Run
 
 DOCS = folders.ROOT / "docs"
-NAME = "evidence_quick" if plan.QUICK else "evidence"  # they have other data
+NAME = "evidence_quick" if plan.QUICK else "evidence"  # the quick runs have other data
 PROCESSES = max(1, min(2, len(os.sched_getaffinity(0))))
 
 
@@ -33,10 +34,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__.splitlines()[0])
     parser.add_argument("command", nargs="?", choices=("run", "report"), default="run")
     parser.add_argument("--work-dir", type=Path, default=folders.ROOT / "work_dirs" / NAME)
-    parser.add_argument("--only", default="", metavar="TEXT", help="the runs whose name contains it: detection/ffc/")
-    parser.add_argument("--list", action="store_true", help="show the runs and which are done, and stop")
-    parser.add_argument("--merge", action="store_true", help="take the runs of docs/evidence.json as done")
-    parser.add_argument("--write-docs", action="store_true", help="write the report into docs, not the work directory")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only runs whose name contains TEXT, such as detection/ffc/"
+    )
+    parser.add_argument("--list", action="store_true", help="list the runs, mark those that are done, and exit")
+    parser.add_argument("--merge", action="store_true", help="count the runs of docs/evidence.json as done")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write the report into docs instead of the work directory"
+    )
     args = parser.parse_args(argv)
     if plan.QUICK and (args.write_docs or args.merge):
         parser.error("EVIDENCE_QUICK=1 measures nothing: no --write-docs, no --merge")
@@ -54,7 +59,7 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         return
     runs = [run for run in plan.PLAN if args.only in run.name]
     if not runs:
-        parser.error(f"--only {args.only}: no run of the plan has it in its name, see --list")
+        parser.error(f"--only {args.only}: no run of the plan has this in its name, see --list")
     known = record.read_record(DOCS / "evidence.json") if args.merge else []
     if args.write_docs:
         done = {run for run in plan.PLAN if folders.scores(work, run) is not None}
@@ -73,7 +78,7 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process works in {work}; wait for it or choose another --work-dir") from None
+            raise UserError(f"another process is using {work}; wait for it or choose another --work-dir") from None
         make_data(work, {run.task for run in runs})
         do(jobs)
     results = record.merged(record.collect(work), known)
@@ -82,14 +87,14 @@ def execute(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 
 def report(results: list[record.Result], target: Path) -> None:
-    from .report import PAGE, write  # matplotlib, which trainings do not need
+    from .report import PAGES, write  # matplotlib, which trainings do not require
 
-    write(results, DOCS / "background" / PAGE, target)
-    print(f"report: {target / PAGE}")
+    write(results, DOCS / "background", target)
+    print(f"report: {target / PAGES[0]}")
 
 
 def unfinished(work: Path, runs: list[Run]) -> list[Job]:
-    """The trainings of the runs that are not done, then the fits of their selectors."""
+    """The trainings of unfinished runs, then the fits of their selectors."""
     trainings, selections = [], []
     for run in runs:
         done, training = folders.scores(work, run), None
@@ -103,7 +108,7 @@ def unfinished(work: Path, runs: list[Run]) -> list[Job]:
 
 
 def job(work: Path, run: Run, module: str, needs: Job | None = None) -> Job:
-    """A process: the training of a run, or the fit of its selectors, which needs the training if that is to be done."""
+    """A process: the training of a run, or the fit of its selectors, which waits for an unfinished training."""
     return Job(
         name=run.name + (", selectors" if module.endswith("select_outputs") else ""),
         command=[sys.executable, "-m", module, str(work), run.task, run.head, str(run.iterations), str(run.seed)],
@@ -128,7 +133,7 @@ def make_data(work: Path, tasks: set[str]) -> None:
 
 
 def do(todo: list[Job]) -> None:
-    """Two processes side by side, one thread each. What fails does not stop the others; it is told at the end."""
+    """Run two processes at a time, one thread each. A failure does not stop the others; it is reported at the end."""
     total, begin = len(todo), time.time()
 
     def ended(job: Job, left: int) -> None:

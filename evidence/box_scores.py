@@ -1,4 +1,4 @@
-"""Ways from the outputs of a box to its score for each class. The paper says how a vote elects a class, not this.
+"""Rules that turn the outputs of a box into its class scores. The paper defines the voted class, not these scores.
 
 Shape shorthand: M outputs, R boxes, K + 1 classes, the background last. Every function maps logits (M, R, K + 1) to
 scores (R, K + 1) in [0, 1]; detectron2's NMS takes those of the foreground classes.
@@ -11,7 +11,7 @@ from ffc_dense.method.voting import count_and_elect, vote
 
 
 def winner(outputs: Tensor) -> Tensor:
-    """The softmax of the output that won the vote: ``test_reduce='vote'``."""
+    """The softmax of the winning output: ``test_reduce='vote'``."""
     return vote(outputs, -1)[0].softmax(-1)
 
 
@@ -25,14 +25,14 @@ def mean_probabilities(outputs: Tensor) -> Tensor:
 
 
 def agreeing(outputs: Tensor) -> Tensor:
-    """The mean softmax of the outputs that voted for the elected class."""
-    elected = count_and_elect(outputs, 2)[1]
-    agree = (outputs.argmax(-1) == elected).to(outputs.dtype).unsqueeze(-1)
+    """The mean softmax of the outputs that voted for the predicted class."""
+    predicted = count_and_elect(outputs, 2)[1]
+    agree = (outputs.argmax(-1) == predicted).to(outputs.dtype).unsqueeze(-1)
     return (outputs.softmax(-1) * agree).sum(0) / agree.sum(0)
 
 
 def share_of_votes(outputs: Tensor) -> Tensor:
-    """The winner's softmax times the share of the outputs that voted as it did."""
+    """The winner's softmax times the share of the outputs that voted for its class."""
     votes = count_and_elect(outputs, 2)[3]
     return winner(outputs) * (votes / len(outputs)).unsqueeze(-1)
 
@@ -40,19 +40,19 @@ def share_of_votes(outputs: Tensor) -> Tensor:
 def class_share(outputs: Tensor) -> Tensor:
     """For each class: the share of the outputs that voted for it, times the mean of their probabilities for it."""
     probabilities = outputs.softmax(-1)
-    ballots = F.one_hot(outputs.argmax(-1), outputs.shape[-1])
-    return (probabilities * ballots).mean(0)
+    votes = F.one_hot(outputs.argmax(-1), outputs.shape[-1])
+    return (probabilities * votes).mean(0)
 
 
 def class_maximum(outputs: Tensor) -> Tensor:
-    """For each class: the highest probability that any output gives it."""
+    """For each class: the highest probability of any output."""
     return outputs.softmax(-1).amax(0)
 
 
 def class_smoothed_share(outputs: Tensor) -> Tensor:
     """For each class: its mean probability times (1 + votes) / (1 + M), so that a class without votes keeps a score."""
-    ballots = F.one_hot(outputs.argmax(-1), outputs.shape[-1]).sum(0)
-    return mean_probabilities(outputs) * (1 + ballots) / (1 + len(outputs))
+    votes = F.one_hot(outputs.argmax(-1), outputs.shape[-1]).sum(0)
+    return mean_probabilities(outputs) * (1 + votes) / (1 + len(outputs))
 
 
 def single(number: int):
@@ -77,7 +77,7 @@ RULES = {
 
 
 def rules(num_outputs: int, every: bool) -> dict:
-    """{name: function}. One output has one score; ``every``: RULES, in place of 'vote' and 'mean' alone."""
+    """{name: function}. A single output has one rule; ``every``: all of RULES instead of only 'vote' and 'mean'."""
     if num_outputs == 1:
         return {"out1": single(1)}
     names = RULES if every else ("vote", "mean")

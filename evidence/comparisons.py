@@ -1,7 +1,7 @@
 """Scores over seeds and their paired differences.
 
-A series is {seed: score}. A difference counts when the 95 % interval of its mean, from the paired t-test, does not
-hold 0; Holm's correction says which of the differences of one column still count when all of them are looked at.
+A series is {seed: score}. A difference is significant when the 95 % interval of its mean, from the paired t-test, does
+not include 0. Holm's correction tells which differences of a column are still significant when all are tested.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ MINIMUM = 3
 
 
 def series(results: Iterable[Result], task: str, head: str, iterations: int, rule: str) -> Series:
-    """The scores of a rule over the seeds. Vote and mean of a head with one output are that output, 'out1'."""
+    """The scores of a rule over the seeds. For a head with one output, vote and mean are that output, 'out1'."""
     found = {}
     for result in results:
         run = result.run
@@ -38,7 +38,7 @@ def summary(values: Series) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """``ours`` - ``base`` over the seeds that both have; None if there is none."""
+    """``ours`` - ``base`` over their common seeds; None if there are none."""
 
     pair: Paired | None
 
@@ -48,14 +48,14 @@ class Difference:
 
     @property
     def counts(self) -> bool:
-        """Whether the interval leaves 0 out, to the two decimals shown; never with fewer than MINIMUM pairs."""
+        """Whether the interval excludes 0, to the two decimals shown; never with fewer than MINIMUM pairs."""
         if self.pair is None or self.pair.interval is None or self.pair.difference.n < MINIMUM:
             return False
         low, high = (round(end, 2) for end in self.pair.interval)
         return not low <= 0 <= high
 
     def text(self, after_holm: bool) -> str:
-        """'**+1.4** [+0.9, +1.9]': bold where it counts, with ° where it does not count after Holm's correction."""
+        """'**+1.4** [+0.9, +1.9]': bold if significant, with ° if it is not significant after Holm's correction."""
         if self.pair is None:
             return ""
         mean, n = f"{self.pair.difference.mean:+.2f}", self.pair.difference.n
@@ -73,7 +73,7 @@ def any_difference(pair: Paired) -> bool:
 
 
 def holm(values: list[float | None]) -> list[bool]:
-    """Which of the p values are significant at LEVEL together; None takes no part.
+    """Which p values are significant at LEVEL when tested together; None is not tested.
 
     The smallest of m is compared with LEVEL / m, the next with LEVEL / (m - 1) and so on, until one is above.
     """
@@ -87,7 +87,7 @@ def holm(values: list[float | None]) -> list[bool]:
 
 
 def column(differences: list[Difference], takes_part: list[bool]) -> list[str]:
-    """The texts of a table's column; those that take part in it are corrected together."""
+    """The texts of a table's column; the differences that take part are corrected together."""
     kept = holm([each.pair.t_p if part and each.pair else None
                  for each, part in zip(differences, takes_part, strict=True)])  # fmt: skip
     pairs = zip(differences, kept, takes_part, strict=True)

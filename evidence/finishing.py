@@ -1,4 +1,4 @@
-"""What both frameworks' trainings do when they are done, and what their command lines take."""
+"""The end of every framework's training, and the trainings' command lines."""
 
 import json
 import sys
@@ -15,12 +15,12 @@ CURVE_POINTS = 8  # of a main run's learning curve
 
 
 def finish(work: Path, run: Run, model: nn.Module, parts: dict, score: Callable, checkpoints: str) -> None:
-    """Keep the logits of a main run, score them, and remove the checkpoints; ``scores.json`` says that it is done.
+    """Keep the logits of a main run, score them, and remove the checkpoints; ``scores.json`` marks the run as done.
 
     Args:
-        parts: what ``train_*.py`` dumped.
+        parts: the dump of ``train_*.py``.
         score: ``(parts, run) -> {rule: {metric: score}}``.
-        checkpoints: pattern of their names.
+        checkpoints: pattern of the checkpoints' names.
     """
     out = folder(work, run)
     if run.is_main:
@@ -34,7 +34,7 @@ def finish(work: Path, run: Run, model: nn.Module, parts: dict, score: Callable,
 
 
 def whole_curve(run_folder: Path) -> dict[str, float]:
-    """The run's learning curve; none if an interruption cost it a point: a later one would be taken for it."""
+    """The run's learning curve; empty if an interruption lost a point, which would shift the later ones."""
     curve = json.loads((run_folder / "curve.json").read_text())
     return curve if len(curve) == CURVE_POINTS else {}
 

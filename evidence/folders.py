@@ -1,11 +1,11 @@
-"""Where a run is, and what its files are called.
+"""The folder of a run, and the names of its files.
 
-``WORK/data``: the datasets. ``WORK/TASK/HEAD/ITERATIONS/seedN``: a run, with its framework's own files and
+``WORK/data``: the datasets. ``WORK/TASK/HEAD/ITERATIONS/seedN``: a run, with its framework's files and
 
-* ``key.txt``: the settings that it was begun with, :attr:`.plan.Run.key`; with others it starts over;
+* ``key.txt``: the settings that it started with, :attr:`.plan.Run.key`; with other settings it starts over;
 * ``curve.json``: {iteration: score on the held-out images of the learning curve};
-* ``dump.pt``: what ``train_*.py`` kept of the test and the held-out images, see there;
-* ``scores.json``: the last one, which says that the run is done.
+* ``dump.pt``: the logits of the test and the held-out images, see ``train_*.py``;
+* ``scores.json``: written last: the run is done.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""From the dumped logits of the stages to those of the outputs."""
+"""The logits of the outputs from the dumped logits of the stages."""
 
 import torch
 from torch import Tensor
@@ -9,5 +9,5 @@ from .plan import Run
 
 
 def outputs_of(stages: Tensor, run: Run) -> Tensor:
-    """(S, ...) logits of the stages -> (M, ...) of the outputs that the run's head has, in the paper's order."""
+    """(S, ...) logits of the stages -> (M, ...) logits of the head's outputs, in the paper's order."""
     return torch.stack(interpolate_outputs(list(stages))) if run.interpolates else stages

@@ -1,4 +1,4 @@
-"""Which runs there are. The first ones are worth most: what is done at any time can be reported."""
+"""The runs, the most valuable first: a report can be made at any time from the runs that are done."""
 
 import hashlib
 import os
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 
 from .variants import Variant
 
-# To be raised with every change of the code that changes a task's results: runs made before it are made again.
+# Raise a task's number with every change of the code that changes its results: its earlier runs are then repeated.
 PROTOCOL = {"detection": 2, "pspnet": 1, "deeplabv3": 1, "classification": 1}
-# EVIDENCE_QUICK=1: a few iterations on a few images. It tests the tool and measures nothing.
+# EVIDENCE_QUICK=1: a few iterations on a few images; it tests the tool and measures nothing.
 QUICK = os.environ.get("EVIDENCE_QUICK") == "1"
 
 SEEDS = (1, 2) if QUICK else (1, 2, 3, 4, 5)
-# Iterations. The main tables are made of the longest, the ablations of the one before.
+# Iterations. The main tables use the longest schedule, the ablations the one before it.
 SCHEDULES = {"detection": (300, 600, 1200), "pspnet": (800, 2400), "deeplabv3": (1600,), "classification": (504, 1008)}
-BEYOND = {"detection": 2400}  # longer still, for the main heads and some seeds: does the gap close?
+BEYOND = {"detection": 2400}  # longer still, for the main heads and three seeds: does the gap close?
 if QUICK:
     SCHEDULES, BEYOND = dict.fromkeys(SCHEDULES, (4, 8)), {}
 TRAIN_IMAGES, TEST_IMAGES, HELD_OUT_IMAGES = (8, 8, 8) if QUICK else (800, 200, 100)
-PER_CLASS = (2, 2, 1) if QUICK else (200, 100, 50)  # the same of a class in classification
+PER_CLASS = (2, 2, 1) if QUICK else (200, 100, 50)  # per class, in classification
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Head:
     """A classifier and how it is trained.
 
     Attributes:
+        title: part of :attr:`Run.key`: with other words recorded runs would not be recognised.
         variant: None for the framework's own head.
         classifier_lr: factor on the learning rate of the classifier's weight and bias.
-        classifier_init: factor on their initial values; in detection alone.
-        filter_decay: weight decay of the LayerNorms in FFC; None: as detectron2 has it, which is none. In detection
-            alone: mmseg decays them as every weight.
+        classifier_init: factor on their initial values; only in detection.
+        filter_decay: weight decay of FFC's LayerNorms; None: detectron2's default, which is none. Only in detection:
+            mmseg decays them like every weight.
+        shown: the words for tables and pictures, where ``title`` is not clear enough.
     """
 
     title: str
@@ -39,6 +41,12 @@ class Head:
     classifier_lr: float = 1.0
     classifier_init: float = 1.0
     filter_decay: float | None = None
+    shown: str = field(default="", repr=False)  # no part of Run.key
+
+    @property
+    def label(self) -> str:
+        """The head's name in tables and pictures."""
+        return self.shown or self.title
 
 
 HEADS = {
@@ -46,21 +54,27 @@ HEADS = {
     "ffc": Head("FFC"),
     "ln": Head("one LayerNorm, stock classifier", Variant(0, normalize_input=True)),
     "ln_relu": Head("LayerNorm + ReLU, stock classifier", Variant(1, classify_input=False)),
-    # What normalising does to the optimisation, without normalising
+    # Larger steps without a normalisation
     "stock_lr10": Head("stock, classifier's learning rate x 10", None, classifier_lr=10),
     "stock_init10": Head("stock, classifier's initial weights x 10", None, classifier_init=10),
-    "stock_lr10_init10": Head("stock, both of these x 10", None, classifier_lr=10, classifier_init=10),
+    "stock_lr10_init10": Head(
+        "stock, both of these x 10", None, 10, 10, shown="stock, classifier's rate and initial weights x 10"
+    ),
     "stock_scale10": Head("stock, feature x 10", Variant(0, input_scale=10)),
     # Ablations of FFC
     "ffc_n1": Head("FFC, 1 filter", Variant(1)),
     "ffc_n2": Head("FFC, 2 filters", Variant(2)),
     "ffc_n4": Head("FFC, 4 filters", Variant(4)),
     "ffc_n5": Head("FFC, 5 filters", Variant(5)),
-    "ffc_four": Head("FFC, 4 outputs in the place of 7", Variant(interpolate=False)),
+    "ffc_four": Head(
+        "FFC, 4 outputs in the place of 7", Variant(interpolate=False), shown="FFC, 4 outputs instead of 7"
+    ),
     "ffc_decay": Head("FFC, LayerNorm with weight decay", filter_decay=1e-4),
-    "ffc_no_affine": Head("FFC, LayerNorm without affine", Variant(affine=False)),
+    "ffc_no_affine": Head(
+        "FFC, LayerNorm without affine", Variant(affine=False), shown="FFC, LayerNorm without affine parameters"
+    ),
     "ffc_before_dropout": Head("FFC, filters before the dropout", Variant(before_dropout=True)),
-    # Variants inside FFC's idea that might beat the single LayerNorm
+    # Variants of FFC that might be better than one LayerNorm
     "ffc_normal_input": Head("FFC, F0 normalised too", Variant(normalize_input=True)),
     "ffc_later": Head("FFC, without F0", Variant(classify_input=False)),
     "ffc_residual": Head("FFC, residual stages", Variant(residual=True)),
@@ -74,7 +88,7 @@ HEADS = {
 }
 
 MAIN = ("stock", "ffc", "ln")
-# The control of the learning rate: each main head has its own search of the classifier's, in classification.
+# The control of the learning rate: in classification each main head has its own search for the classifier's rate.
 RATES = (0.3, 1, 3, 10)
 
 
@@ -87,9 +101,9 @@ for _head in MAIN:
     for _rate in RATES:
         _title = f"{HEADS[_head].title}, classifier's learning rate x {_rate:g}"
         HEADS.setdefault(with_rate(_head, _rate), replace(HEADS[_head], title=_title, classifier_lr=_rate))
-# In PSPNet it learns as fast as one LayerNorm does: does it end as high?
+# In PSPNet it learns as fast as one LayerNorm: does it end as high?
 CONTROLS = ("stock_lr10",)
-# Which part of FFC costs or gains what
+# Which part of FFC gains or costs how much
 PARTS_OF_FFC = ("ln_relu", "ffc_later", "ffc_normal_input", "ffc_every_output", "ffc_normal_every")
 PARTS_OF_CLASSIFIER = ("ffc_four", "ln_relu")
 ABLATIONS = {
@@ -100,8 +114,8 @@ ABLATIONS = {
     ),
     "pspnet": ("ffc_before_dropout", "ffc_n1", "ffc_four", "ffc_no_affine", "stock_lr10"),
 }  # fmt: skip
-SHORTER = (*ABLATIONS, "classification")  # here the main heads have shorter schedules too
-# In detection's ablations each is above one LayerNorm, outside the interval without Holm's correction. In the end too?
+SHORTER = (*ABLATIONS, "classification")  # tasks whose main heads also have shorter schedules
+# In detection's ablations each is above one LayerNorm, but not after Holm's correction. Also at the end?
 CANDIDATES = ("ffc_residual", "ffc_n2", "ffc_four", "ffc_decay")
 
 
@@ -120,25 +134,25 @@ class Run:
 
     @property
     def key(self) -> str:
-        """What a result of this run depends on, apart from the code; a result with another key is not its own."""
+        """A hash of the run's settings, apart from the code; a result with another key belongs to other settings."""
         images = PER_CLASS if self.task == "classification" else (TRAIN_IMAGES, TEST_IMAGES, HELD_OUT_IMAGES)
         settings = (self, HEADS[self.head], *images, PROTOCOL[self.task])
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
 
     @property
     def interpolates(self) -> bool:
-        """Whether the averages of neighbouring stages are outputs too."""
+        """Whether the averages of neighbouring stages are outputs as well."""
         variant = HEADS[self.head].variant
         return variant is not None and variant.interpolate
 
     @property
     def is_main(self) -> bool:
-        """Of the longest schedule: with a learning curve, and its logits are kept."""
+        """Whether it is a main head at the longest schedule, with a learning curve and logits that are kept."""
         return self.iterations == SCHEDULES[self.task][-1] and self.head in MAIN
 
 
 def runs() -> Iterator[Run]:
-    """All of them. Those of one seed after another, so that every comparison has as many pairs as any."""
+    """All runs, one seed after another, so that all comparisons have about the same number of pairs."""
     if QUICK:
         for task in ("detection", "pspnet", "classification"):
             yield from _each(task, ("stock", "ffc"), -1)

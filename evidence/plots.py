@@ -1,4 +1,4 @@
-"""The pictures of docs/background/evidence.md."""
+"""The pictures of docs/background/evidence.md and evidence-tables.md."""
 
 from pathlib import Path
 from statistics import fmean, median
@@ -28,7 +28,7 @@ def draw(results: list[Result], docs: Path) -> None:
 
 
 def differences(results: list[Result]):
-    """What each classifier gains over the stock one at the longest schedule: each seed, mean and 95 % interval."""
+    """Each classifier's gain over the stock one at the longest schedule: every seed, mean and 95 % interval."""
     figure, panels = _panels(results)
     lines = [("stock_lr10", "out1", "stock, rate x 10"), ("ln", "out1", "one LayerNorm"),
              ("ln_relu", "out1", "LayerNorm + ReLU"), ("ffc", "vote", "FFC, vote"), ("ffc", "mean", "FFC, mean"),
@@ -45,13 +45,13 @@ def differences(results: list[Result]):
 
 
 def ablations(results: list[Result]):
-    """What each head gains over the single LayerNorm, at the middle schedule."""
+    """Each head's gain over one LayerNorm at the middle schedule."""
     figure, panels = plt.subplots(1, len(ABLATIONS), figsize=(11, 6.2), layout="constrained")
     for panel, task in zip(panels, ABLATIONS, strict=True):
         middle = SCHEDULES[task][-2]
         norm = series(results, task, "ln", middle, "out1")
         heads = [head for head in (*MAIN, *PARTS_OF_FFC, *ABLATIONS[task]) if head != "ln"]
-        rows = [(HEADS[head].title, COLOURS.get(head, OTHER), series(results, task, head, middle, "vote"))
+        rows = [(HEADS[head].label, COLOURS.get(head, OTHER), series(results, task, head, middle, "vote"))
                 for head in heads]  # fmt: skip
         _forest(panel, [row for row in rows if row[2]], norm)
         panel.set_title(f"{TITLES[task]}, {middle} iterations", fontsize=10)
@@ -60,15 +60,17 @@ def ablations(results: list[Result]):
 
 
 def _panels(results: list[Result]):
-    """A figure with a panel for each task that has runs: {task: panel}."""
+    """A figure with a panel for each task that has runs, two side by side: {task: panel}."""
     tasks = [task for task in SCHEDULES if any(result.run.task == task for result in results)]
-    figure, panels = plt.subplots(1, len(tasks) or 1, figsize=(11 / 3 * max(len(tasks), 2), 3.4), layout="constrained",
-                                  squeeze=False)  # fmt: skip
-    return figure, dict(zip(tasks, panels[0], strict=False))
+    rows = max(1, -(-len(tasks) // 2))
+    figure, panels = plt.subplots(rows, 2, figsize=(9.5, 3.3 * rows), layout="constrained", squeeze=False)
+    for panel in panels.flat[len(tasks) :]:
+        panel.set_axis_off()
+    return figure, dict(zip(tasks, panels.flat, strict=False))
 
 
 def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> None:
-    """Each row's differences from ``base``. What is far below the others is told at the edge: it would crush them."""
+    """Each row's differences from ``base``. A row far below the others is a number at the edge."""
     panel.axvline(0, color="black", linewidth=0.8)
     means = [pair.difference.mean for _, _, values in rows if (pair := Difference.of(values, base).pair)]
     edge = -4 * median(map(abs, means)) - 1 if means else 0
@@ -91,7 +93,7 @@ def _forest(panel: Axes, rows: list[tuple[str, str, Series]], base: Series) -> N
 
 
 def curves(results: list[Result]):
-    """Learning curves: the mean over the seeds, and the lowest and highest of them."""
+    """Learning curves: the mean, lowest and highest of the seeds."""
     figure, panels = _panels(results)
     for task, panel in panels.items():
         longest = SCHEDULES[task][-1]
@@ -102,7 +104,7 @@ def curves(results: list[Result]):
             if not points:
                 continue
             at = [[curve[point] for curve in found if point in curve] for point in points]
-            label = f"{HEADS[head].title} (n = {len(found)})"
+            label = f"{HEADS[head].label} (n = {len(found)})"
             panel.plot(points, [fmean(each) for each in at], color=COLOURS[head], marker=MARKERS[head], markersize=4,
                        label=label)  # fmt: skip
             panel.fill_between(points, [min(each) for each in at], [max(each) for each in at], color=COLOURS[head],

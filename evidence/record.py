@@ -1,4 +1,4 @@
-"""Every score of every run in one JSON file, from which the report is made: docs/evidence.json."""
+"""docs/evidence.json: every score of every run, the source of the report."""
 
 import json
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave: ``scores`` {rule: score}, ``curve`` {iteration: score}, in the task's metric, 0 to 100.
+    """The results of a run: ``scores`` {rule: score}, ``curve`` {iteration: score}, in the task's metric, 0 to 100.
 
-    ``repeat`` is 1 for a run that was made again, on another processor, whose rounding leads it elsewhere.
+    ``repeat`` is 1 for a run that was repeated on another processor, whose rounding leads to another result.
     """
 
     run: Run
@@ -41,7 +41,7 @@ def of_repeat(results: list[Result], repeat: int) -> list[Result]:
 
 
 def collect(work: Path) -> list[Result]:
-    """The runs of the plan that are done, in its order."""
+    """The finished runs of the plan, in its order."""
     found = []
     for run in PLAN:
         done = folders.scores(work, run)
@@ -53,7 +53,7 @@ def collect(work: Path) -> list[Result]:
 
 
 def merged(new: list[Result], old: list[Result]) -> list[Result]:
-    """``new``, and those of ``old`` that it does not have."""
+    """``new``, and the results of ``old`` that are not in it."""
     known = {result.identity for result in new}
     return new + [result for result in old if result.identity not in known]
 
@@ -67,7 +67,7 @@ def refuse_loss(kept: set[tuple[Run, int]], file: Path) -> None:
 
 
 def write_record(results: list[Result], file: Path) -> None:
-    """A run on each line."""
+    """One run per line."""
     lines = []
     for result in sorted(results, key=lambda result: (result.run.name, result.repeat)):
         again = {"repeat": result.repeat} if result.repeat else {}
@@ -77,7 +77,7 @@ def write_record(results: list[Result], file: Path) -> None:
 
 
 def read_record(file: Path) -> list[Result]:
-    """Those of :func:`write_record` that belong to the plan and were made with its present settings.
+    """The results of :func:`write_record` that belong to the plan and to its present settings.
 
     Raises:
         UserError: there is no such file.

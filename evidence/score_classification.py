@@ -9,7 +9,7 @@ from .outputs import outputs_of
 from .plan import Run
 from .selectors import CHOSEN, HELD_OUT
 
-# They label every image as the vote does: the elected class is the likeliest of each output that voted for it.
+# They predict the voted class for every image: it is the most likely class of each output that voted for it.
 AS_THE_VOTE = ("mean of the agreeing", "vote share x winner")
 
 
@@ -19,7 +19,7 @@ def top1(scores: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]:
-    """{rule: {'Top-1'}} on the test images, and that of the head's own rule on the held-out ones."""
+    """{rule: {'Top-1'}} on the test images, and for the head's own rule on the held-out images."""
     (test,), (heldout,) = parts["test"], parts["heldout"]
     outputs = outputs_of(test["logits"], run)
     asked = {name: rule for name, rule in rules(len(outputs), run.is_main).items() if name not in AS_THE_VOTE}
@@ -29,10 +29,10 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
 
 
 def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
-    """What :func:`score` does not give: the selectors.
+    """The scores of the selectors.
 
     Args:
-        answer: gives their log-probabilities from the labels of the images.
+        answer: the labels of the images -> the selectors' log-probabilities.
     """
     (test,), (heldout,) = parts["test"], parts["heldout"]
     answers = answer({name: [entry["labels"] for entry in part] for name, part in parts.items()})

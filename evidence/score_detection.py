@@ -37,7 +37,7 @@ def average_precision(
             )
             evaluator.process([{"image_id": entry["image_id"]}], [{"instances": instances[0]}])
         found = evaluator.evaluate()["bbox"]
-    # The evaluator says NaN where there is no detection at all.
+    # The evaluator gives NaN if there is no detection at all.
     return {name: 0.0 if math.isnan(found[name]) else found[name] for name in ("AP", "AP50", "AP75")}
 
 
@@ -53,10 +53,10 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
 
 
 def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
-    """What :func:`score` does not give: selectors, and every rule without a threshold on the scores.
+    """The scores of the selectors, and of every rule without a threshold on the scores.
 
     Args:
-        answer: gives the selectors' log-probabilities from the labels of the proposals.
+        answer: the labels of the proposals -> the selectors' log-probabilities.
     """
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     labels = {name: _labels(part, f"evidence_{name}") for name, part in parts.items()}
@@ -71,7 +71,7 @@ def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> 
                   for name, rule in singles.items()}  # fmt: skip
         chosen = singles[max(scores, key=scores.get)]
         found[CHOSEN] = average_precision(test, [chosen(each) for each in outputs], "evidence_test")
-        # A rule that scales scores moves boxes across the threshold; without one, the order alone counts.
+        # A rule that scales scores moves boxes across the threshold; without one, only their order matters.
         probabilities |= {name: [rule(each) for each in outputs] for name, rule in RULES.items()}
         for name, per_image in probabilities.items():
             found[name + EVERY_SCORE] = average_precision(test, per_image, "evidence_test", threshold=0.0)
@@ -79,9 +79,10 @@ def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> 
 
 
 def _labels(part: list[dict], dataset: str) -> list[Tensor]:
-    """(R,) of each image: the class that is right for a proposal, K for the background.
+    """(R,) for each image: the true class of every proposal, K for the background.
 
-    It is the class of the object that the box which the proposal gives for this class overlaps most, by more than half.
+    The true class is that of the object with the largest overlap, by more than half, with the proposal's box for this
+    class.
     """
     objects = {entry["image_id"]: entry["annotations"] for entry in DatasetCatalog.get(dataset)}
     background = len(MetadataCatalog.get(dataset).thing_classes)

@@ -1,4 +1,4 @@
-"""mIoU of a segmentor's dumped logits under every reduction, by mmseg's IoUMetric.
+"""mIoU of a segmentor's dumped logits under every test mode, by mmseg's IoUMetric.
 
 Shape shorthand: S stages, M outputs, K classes, (h, w) the feature's size, (H, W) the image's.
 """
@@ -18,7 +18,7 @@ from .outputs import outputs_of
 from .plan import Run
 from .selectors import CHOSEN
 
-Labels = dict[str, Tensor]  # {reduction: (H, W)}
+Labels = dict[str, Tensor]  # {test mode: (H, W)}
 
 
 def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -28,7 +28,7 @@ def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def labels_of(entry: dict, run: Run) -> Labels:
     size = entry["label"].shape
-    # The averages of neighbours may be taken after upsampling: both are linear.
+    # Averaging neighbours after upsampling gives the same result: both are linear.
     outputs = outputs_of(upsampled(entry["logits"], size), run)
     singles = {f"out{i + 1}": output.argmax(0) for i, output in enumerate(outputs)}
     if len(outputs) == 1:
@@ -44,7 +44,7 @@ def labels_of(entry: dict, run: Run) -> Labels:
 
 
 def mean_iou(part: list[dict], labels: Callable[[dict], Labels]) -> dict[str, dict[str, float]]:
-    """{reduction: {'mIoU'}} over the images of ``part``."""
+    """{test mode: {'mIoU'}} over the images of ``part``."""
     MMLogger.get_current_instance().setLevel("ERROR")
     metrics: dict[str, IoUMetric] = {}
     for entry in part:
@@ -70,10 +70,10 @@ def score(parts: dict[str, list[dict]], run: Run) -> dict[str, dict[str, float]]
 
 
 def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> dict:
-    """What :func:`score` does not give: the selectors.
+    """The scores of the selectors.
 
     Args:
-        answer: gives their log-probabilities from the labels of the feature's pixels.
+        answer: the labels of the feature's pixels -> the selectors' log-probabilities.
     """
     labels = {name: [_at_feature_size(entry) for entry in part] for name, part in parts.items()}
     answers = answer(labels)
@@ -96,7 +96,7 @@ def score_selected(run: Run, parts: dict[str, list[dict]], answer: Callable) -> 
 
 
 def _at_feature_size(entry: dict) -> Tensor:
-    """(h * w,): the labels of the pixels in the middle of the feature's cells."""
+    """(h * w,): the labels of the pixels at the centre of the feature's cells."""
     label, (height, width) = entry["label"], entry["logits"].shape[2:]
     assert label.shape[0] % height == label.shape[1] % width == 0
     rows, columns = label.shape[0] // height, label.shape[1] // width

@@ -18,7 +18,7 @@ Answers = dict[str, list[Tensor]]  # {rule: log-probabilities (N, K) of each ima
 
 
 def answers(parts: dict[str, list[dict]], labels: dict[str, list[Tensor]], run: Run) -> Answers:
-    """What each selector says of the samples of each test image; ``labels`` of the samples, 255 for none."""
+    """Each selector's answers for the samples of each test image; ``labels`` of the samples, 255 for none."""
     train = samples_of(parts["heldout"])
     truth = torch.cat(labels["heldout"]).long()
     known = truth != 255

@@ -1,6 +1,6 @@
 """Learned ways to choose among the stages for each sample, fitted after the training on held-out samples.
 
-The paper ends with this open problem: which output fits the input? The selectors see what FFC computes anyway, the
+The paper leaves this problem open: which output fits the input? The selectors use what FFC computes anyway: the
 stages' logits, active units and deviations. They add some tens of parameters and no pass over the feature.
 
 Shape shorthand: S stages, N samples (boxes or pixels), K classes (with the background), D statistics.
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ffc_dense.method.filtering import stage_weights
 
 CHOSEN = "selector: the output that is best on held-out images"
-HELD_OUT = "held-out images"  # no rule: the score of the head's own rule on them, for its choice of a learning rate
-EVERY_SCORE = ", every score"  # of a rule in detection: boxes of any score take part, not those of at least 0.05 alone
+HELD_OUT = "held-out images"  # not a rule: the head's score on them, which chooses its learning rate
+EVERY_SCORE = ", every score"  # in detection: boxes of any score count, not only those of at least 0.05
 STEPS = 100  # of L-BFGS; all fits end earlier
-PENALTY = 1e-3  # on the squared distance from the start, which is FFC's mean: few samples leave it there
+PENALTY = 1e-3  # on the squared distance from the start, FFC's mean: with few samples a fit stays there
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Samples:
 
 
 class StageWeights(nn.Module):
-    """One weight for each stage's logits, the same for all samples; they start as in FFC's mean. S parameters.
+    """One weight per stage, the same for all samples; they start as in FFC's mean. S parameters.
 
     With one stage it is temperature scaling.
     """
@@ -69,12 +69,12 @@ class ClassStageWeights(StageWeights):
 
 
 class Gate(nn.Module):
-    """For each sample a distribution over the stages, linear in its statistics; their probabilities are mixed by it.
+    """For each sample a distribution over the stages, linear in its statistics; it mixes their probabilities.
 
-    (D + 2) S parameters, one of them for each stage a temperature.
+    (D + 2) S parameters, among them one temperature per stage.
 
     Args:
-        hard: a sample takes its likeliest stage alone when it is applied; the fit is the same.
+        hard: when applied, a sample uses its most likely stage alone; the fit is the same.
     """
 
     def __init__(self, train: Samples, interpolate: bool, hard: bool = False):
@@ -127,7 +127,7 @@ def fit(selector: nn.Module, train: Samples, labels: Tensor) -> nn.Module:
 
 
 def oracle(samples: Samples, labels: Tensor) -> Tensor:
-    """log-probabilities (N, K) of, for each sample, the stage that gives its true class most: no selector can know."""
+    """log-probabilities (N, K) of each sample's best stage, which gives the true class most: an upper bound."""
     log_probability = samples.logits.log_softmax(-1)
     true = log_probability.gather(-1, labels.expand(len(log_probability), -1).unsqueeze(-1)).squeeze(-1)
     choice = true.argmax(0)

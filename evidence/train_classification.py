@@ -1,4 +1,4 @@
-"""Train one classification run and keep what its classifier says of every held-out and test image.
+"""Train one classification run and keep the classifier's logits of every held-out and test image.
 
     python -m evidence.train_classification WORK classification HEAD ITERATIONS SEED
 
@@ -46,16 +46,16 @@ def config(work: Path, run: Run) -> Config:
     head = HEADS[run.head]
     if head.variant is not None:
         cfg.model.head.type, cfg.model.head.evidence = "VariantClsHead", run.head
-    if head.classifier_lr != 1:  # of its weight and bias, not of the filters
+    if head.classifier_lr != 1:  # for its weight and bias, not for the filters
         keys = {f"head.fc.{name}": dict(lr_mult=head.classifier_lr) for name in ("weight", "bias")}
         cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
     if head.classifier_init != 1 or head.filter_decay is not None:
-        raise ValueError(f"{run.head}: classifier_init and filter_decay are there in detection alone")
+        raise ValueError(f"{run.head}: classifier_init and filter_decay exist only in detection")
     return cfg
 
 
 def part(root: str, name: str) -> list[int]:
-    """The indices of the val images that are held out, every third of them, or of the others."""
+    """Indices of val images: the held-out ones are every third, the test images all others."""
     count = len(list(Path(root, "val").glob("*/*")))
     return [i for i in range(count) if (i % 3 == 0) == (name == "heldout")]
 

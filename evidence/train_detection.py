@@ -1,4 +1,4 @@
-"""Train one detection run and keep what its box head says of every proposal on held-out images.
+"""Train one detection run and keep the box head's logits of every proposal on held-out and test images.
 
     python -m evidence.train_detection WORK detection HEAD ITERATIONS SEED
 
@@ -64,7 +64,7 @@ class Trainer(ReliableTrainer):
 
 
 def seeded_trainer(cfg: CfgNode) -> Trainer:
-    """Its weights and the order of its images come from SEED, which detectron2 reads in ``default_setup`` alone."""
+    """A trainer whose weights and image order depend on SEED, which detectron2 reads only in ``default_setup``."""
     seed_all_rng(cfg.SEED)
     return Trainer(cfg)
 
@@ -111,7 +111,7 @@ class LearningCurve(HookBase):
 
 @torch.no_grad()
 def dump(model: GeneralizedRCNN, cfg: CfgNode, dataset: str) -> list[dict]:
-    """What the box head says of every proposal of every image."""
+    """The box head's logits of every proposal of every image."""
     model.eval()
     heads = model.roi_heads
     predictor = heads.box_predictor

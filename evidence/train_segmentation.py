@@ -1,11 +1,10 @@
-"""Train one segmentation run and keep what its classifier says of every pixel of held-out images.
+"""Train one segmentation run and keep the classifier's logits of every pixel of held-out and test images.
 
     python -m evidence.train_segmentation WORK TASK HEAD ITERATIONS SEED
 
 ``dump.pt`` is {"test": images, "heldout": images}. Of each image: ``label`` (H, W) uint8, ``logits`` (S, K, h, w) of
-the stages, ``active`` and ``deviation`` (S, h, w), the share of units above zero and their standard deviation. Shape
-shorthand: S stages, K
-classes, (h, w) the feature's size, (H, W) the image's.
+the stages, ``active`` and ``deviation`` (S, h, w), the share of units above zero and their standard deviation.
+Shape shorthand: S stages, K classes, (h, w) the feature's size, (H, W) the image's.
 """
 
 from pathlib import Path
@@ -26,7 +25,7 @@ from .plan import HEADS, HELD_OUT_IMAGES, TEST_IMAGES, Run
 from .score_segmentation import score
 
 FILE = "{}_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
-# The mini networks at half their width: some 0.13 s per iteration on one CPU core.
+# The mini networks at half their width: about 0.13 s per iteration on one CPU core.
 NARROW = {
     "model.backbone.base_channels": 16,
     "model.backbone.stem_channels": 16,
@@ -65,7 +64,7 @@ def config(work: Path, run: Run) -> Config:
         keys = {"decode_head.conv_seg": dict(lr_mult=head.classifier_lr)}
         cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
     if head.classifier_init != 1 or head.filter_decay is not None:
-        raise ValueError(f"{run.head}: classifier_init and filter_decay are there in detection alone")
+        raise ValueError(f"{run.head}: classifier_init and filter_decay exist only in detection")
     return cfg
 
 

@@ -1,4 +1,4 @@
-"""FFC with one thing changed, and the controls that FFC has to beat: ablations, no part of the installed package.
+"""Ablations of FFC and the controls for it; not part of the installed package.
 
 Shape shorthand as in ``ffc_dense/method/filtering.py``; S is the number of stages that are classified.
 """
@@ -16,22 +16,22 @@ from ffc_dense.method.filtering import FeatureFilter, InputNorm, within_range
 
 @dataclass(frozen=True)
 class Variant:
-    """A classifier behind the same feature, with the same K x C weights at the start. The defaults are FFC's.
+    """A classifier of the same feature, with the same initial K x C weights. The defaults are FFC's.
 
     Attributes:
         num_filters: n. 0 is the stock classifier.
         interpolate: 2S - 1 outputs; False: S.
-        classify_input: whether the raw feature F_0 is classified. With one filter and False a single LayerNorm and
-            ReLU stands before the stock classifier.
-        normalize_input: a LayerNorm of its own comes first, so that F_0 is LN_0(x). With no filter it is the control:
-            a single LayerNorm before the stock classifier.
+        classify_input: whether the raw feature F_0 is classified. One filter and False: one LayerNorm and ReLU before
+            the stock classifier.
+        normalize_input: F_0 is LN_0(x), with its own LayerNorm. Without filters this is the control: one LayerNorm
+            before the stock classifier.
         last_relu: whether the last filter has its ReLU.
         residual: F_i = F_{i-1} + ReLU(LN_i(F_{i-1})).
         affine: whether the LayerNorms' weights and biases are trained.
-        stage_bias, stage_scale: the shared classifier's logits of each later stage get a bias (K) or a factor (1).
+        stage_bias, stage_scale: a bias (K) or a factor (1) for the logits of each later stage.
         input_scale: a constant factor on F_0, without any normalisation.
-        every_output: the training's loss is the mean of the outputs' losses, not the loss of the mean output.
-        before_dropout: segmentation heads filter before the dropout, which then zeroes parts of every stage.
+        every_output: the loss is the mean of the outputs' losses, not the loss of the mean output.
+        before_dropout: segmentation heads filter before the dropout, so each stage has its own dropout mask.
     """
 
     num_filters: int = 3
@@ -94,7 +94,7 @@ class VariantFilter(FeatureFilter):
 
 
 class _VariantClassifier:
-    """Stands before FFCLinear or FFCConv2d in the bases."""
+    """Mixin before FFCLinear or FFCConv2d."""
 
     @classmethod
     def from_layer(cls, layer: nn.Module, variant: Variant):

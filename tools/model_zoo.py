@@ -90,7 +90,7 @@ def our_score(name: str, ffc: bool, results: list[dict]) -> str:
 
 
 def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
-    """One config: link, schedule, parameters, GFLOPs, the paper's score, ours or what it takes, command.
+    """One config: link, schedule, parameters, GFLOPs, the paper's score, ours or the training's cost, number of GPUs.
 
     Raises:
         ValueError: the config was not counted.
@@ -108,27 +108,25 @@ def row(path: Path, counts: dict[str, dict], results: list[dict]) -> list[str]:
         iterations = entry["iterations"]
         ours = f"{iterations} iterations, no score" if "_instant_test" in name else "no full run recorded"
         if name in IN_DEMO:
-            ours = "one seed: [make demo](../how-to/evaluate.md#what-one-run-of-make-demo-gives)"
-        tool = "mmseg_tool.py train" if path.suffix == ".py" else "train_net.py --config-file"
-        command = f"python tools/{tool} {relative}"
+            ours = "one seed: [make demo](../how-to/evaluate.md)"
+        gpus = "none"
     else:
-        hours = f"not trained yet: needs about {gpu_hours(entry, counts):.0f} GPU-hours"
+        hours = f"not trained: about {gpu_hours(entry, counts):.0f} GPU-hours"
         ours = (not lazy and our_score(name, ffc, results)) or hours
         named = re.search(r"_(\d+)xb\d+-", path.stem)  # of mmengine's configs
-        gpus = named[1] if named else {1: 1, 16: 8}[entry["images_per_iteration"]]
-        command = f"tools/dist_train.sh {relative} {gpus}"
+        gpus = named[1] if named else {1: "1", 16: "8"}[entry["images_per_iteration"]]
     cells = [
-        f"[{path.stem}](../{relative})" + (" (LazyConfig)" if lazy else ""),
+        f"[{path.name}](../../{relative})" + (" (LazyConfig)" if lazy else ""),
         f"{entry['iterations']:,} x {entry['images_per_iteration']}", entry["input"], f"{entry['parameters']:,}",
-        f"{entry['flops'] / 1e9:.3f}", paper, ours, f"`{command}`",
+        f"{entry['flops'] / 1e9:.3f}", paper, ours, gpus,
     ]  # fmt: skip
     return cells
 
 
 def table(section: str, counts: dict[str, dict], results: list[dict]) -> str:
     chosen = [path for path in configs() if SECTIONS[section](path)]
-    head = ["config", "iterations x images", "input", "parameters", "GFLOPs", "paper", "ours", "command"]
-    # A stock config directly above its FFC twin.
+    head = ["config", "iterations x images", "input", "parameters", "GFLOPs", "paper", "ours", "GPUs"]
+    # Each FFC config is directly below its baseline.
     chosen.sort(key=lambda path: (path.parent.name, stock_name(path.stem), path.suffix, len(path.stem)))
     return markdown(head, [row(path, counts, results) for path in chosen])
 

@@ -30,7 +30,7 @@ LAYERS = [
 
 @pytest.mark.parametrize("num_filters", [0, 1, 3])
 @pytest.mark.parametrize(("make", "shape"), LAYERS)
-def test_the_literal_form_equals_the_layer_in_training_with_all_gradients(make, shape, num_filters, scramble):
+def test_the_naive_implementation_equals_the_layer_in_training_with_all_gradients(make, shape, num_filters, scramble):
     layer = scramble(make(num_filters))
     literal = LiteralFFC(layer)
     x = torch.randn(shape, requires_grad=True)
@@ -46,7 +46,7 @@ def test_the_literal_form_equals_the_layer_in_training_with_all_gradients(make, 
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS)
-def test_the_literal_form_equals_the_layer_at_test_time(make, shape, scramble):
+def test_the_naive_implementation_equals_the_layer_at_test_time(make, shape, scramble):
     layer = scramble(make(3)).double().eval()
     x = torch.randn(shape, dtype=torch.float64)
     torch.testing.assert_close(LiteralFFC(layer).outputs(x), layer.outputs(x))
@@ -54,12 +54,12 @@ def test_the_literal_form_equals_the_layer_at_test_time(make, shape, scramble):
 
 
 @pytest.mark.parametrize("shape", [(7, 50, 6), (1, 5, 3), (7, 2, 4, 5, 6), (7, 0, 3)])
-def test_the_literal_vote_equals_the_vote(shape):
+def test_the_naive_vote_equals_the_vote(shape):
     outputs = torch.randn(shape, dtype=torch.float64)
     assert torch.equal(literal_vote(outputs), vote(outputs, 2 - len(shape))[0])
 
 
-def test_the_literal_vote_equals_the_vote_where_outputs_tie():
+def test_the_naive_vote_equals_the_vote_where_outputs_tie():
     outputs = torch.randint(3, (7, 500, 3)).double()  # equal logits within an output, equal confidences between them
     assert torch.equal(literal_vote(outputs), vote(outputs, -1)[0])
 
@@ -74,7 +74,7 @@ def test_every_candidate_of_the_image_vote_labels_the_image():
     assert (ffc != literal).float().mean() < 1e-3
 
 
-def test_the_literal_vote_at_image_size_resizes_before_it_votes():
+def test_the_naive_vote_at_image_size_resizes_before_it_votes():
     outputs = torch.randn(7, 2, 4, 5, 6)
     labels = literal_segmentation(outputs, (9, 11), align_corners=True)
     resized = torch.stack([nn.functional.interpolate(o, (9, 11), mode="bilinear", align_corners=True) for o in outputs])
@@ -142,9 +142,9 @@ def test_a_work_runs_under_its_own_backend_and_gives_the_old_one_back(monkeypatc
 
 @pytest.mark.parametrize(
     ("seconds", "quick", "verdict"),
-    [(0.0015, False, "yes"), (0.003, False, "no, 2.00x the bar"), (0.003, True, "not judged: quick sizes")],
+    [(0.0015, False, "yes"), (0.003, False, "no, 2.00x the target"), (0.003, True, "not judged: quick sizes")],
 )
-def test_the_table_says_whether_the_bar_is_met(seconds, quick, verdict):
+def test_the_table_says_whether_the_target_is_met(seconds, quick, verdict):
     row = report.table([result({FFC: [seconds], PLAIN: [0.001]})], quick).splitlines()[-1]
     assert row.startswith(f"| some work | {1000 * seconds:.2f} ms | plain layer, 1.00 ms | {1000 * seconds:.2f} |")
     assert row.endswith(f"| at most 1.50 | {verdict} |")
@@ -165,6 +165,16 @@ def test_docs_are_updated_between_the_markers_and_keep_a_measurement(tmp_path):
     assert docs.read_text() == first
     report.write_docs(docs, {"cpu": measured.replace("some", "another")})
     assert docs.read_text() == first.replace("some processor", "another processor")
+
+
+def test_a_device_without_a_measurement_has_a_sentence_and_its_command_in_place_of_a_table():
+    unmeasured = [result({}), result({})]
+    for each in unmeasured:
+        each.reason = "no CUDA device"
+    text = report.section("cuda", unmeasured, "", "Command.", False)
+    assert text == "### CUDA\n\nNot measured: no CUDA device. `python -m benchmarks gpu` measures it.\n"
+    some = report.section("cuda", [*unmeasured, result({FFC: [1.0], PLAIN: [1.0]})], "a GPU", "Command.", False)
+    assert some.count("| not measured: no CUDA device |") == 2 and "plain layer, 1.00 s" in some
 
 
 def test_docs_without_markers_are_refused(tmp_path):
@@ -201,7 +211,7 @@ def test_both_detectors_classify_as_many_proposals_as_the_line_says():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--write-docs", "--quick"], "--write-docs takes a full run"),
+        (["--write-docs", "--quick"], "--write-docs requires a full run"),
         (["--device", "cuda"], "torch finds no CUDA device"),
         (["--threads", "0"], "--threads must be at least 1"),
         (["--only", "layer"], "invalid choice: 'layer'"),
@@ -235,7 +245,7 @@ def test_a_quick_run_reports_every_line_and_says_what_was_not_measured(tmp_path)
     cpu, cuda = table.split("### CUDA")
     assert cpu.count("\n| ") == 1 + sum(len(work.bars) for work in works if work.device == "cpu")
     assert "not measured" not in cpu
-    assert cuda.count("not measured: no CUDA device |") == sum(len(w.bars) for w in works if w.device == "cuda")
+    assert cuda.strip() == "Not measured: no CUDA device. `python -m benchmarks gpu` measures it."
     assert "](performance.png)" in cpu and ".png" not in cuda
     assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "performance_cuda.png").exists()

@@ -32,7 +32,7 @@ def test_a_quick_run_needs_torch_alone_and_measures_every_form(tmp_path):
         "composite",
         "blocked",
         "plain layer",
-        "literal form",
+        "naive implementation",
         "chunk 256 MiB",
     }
     assert all(line["right"] and line["seconds"] > 0 and line["launches"] > 0 for line in measured)

@@ -155,7 +155,7 @@ def test_committed_counts_belong_to_the_models_of_today(committed, overhead):
 
 def test_model_zoo_has_a_row_for_every_config(model_zoo):
     text = model_zoo.DOCUMENT.read_text()
-    linked = re.findall(r"^\| \[.*?\]\(\.\./(configs/.*?)\)", text, re.MULTILINE)
+    linked = re.findall(r"^\| \[.*?\]\(\.\./\.\./(configs/.*?)\)", text, re.MULTILINE)
     assert sorted(linked) == sorted(str(path.relative_to(ROOT)) for path in model_zoo.configs())
     assert len(linked) >= 84
 
@@ -178,14 +178,16 @@ def test_scores_take_the_place_of_gpu_hours(model_zoo):
         "parameters": 41_000_000, "flops": 2e11,
     }}  # fmt: skip
     # 90,000 iterations of 0.210 s on 8 GPUs
-    assert f"needs about {90000 * 0.21 * 8 / 3600:.0f} GPU-hours" in " | ".join(model_zoo.row(path, counts, []))
+    assert f"not trained: about {90000 * 0.21 * 8 / 3600:.0f} GPU-hours | 8" in " | ".join(
+        model_zoo.row(path, counts, [])
+    )
     results = [{"config": "faster_rcnn_R_50_FPN_1x", "results": [
         {"variant": variant, "reduction": reduction, "metric": metric, "n": 3, "mean": mean}
         for variant, reduction, metric, mean in (
             ("stock", "stock", "AP", 37.9), ("FFC", "vote", "AP50", 58.93), ("FFC", "vote", "AP", 38.04),
             ("FFC", "mean", "AP", 10.0))
     ]}]  # fmt: skip
-    assert "| 58.9 / 38.0 (n = 3) |" in " | ".join(model_zoo.row(path, counts, results))
+    assert "| 58.9 / 38.0 (n = 3) | 8" in " | ".join(model_zoo.row(path, counts, results))
     with pytest.raises(ValueError, match="was not counted"):
         model_zoo.row(path, {}, [])
 

@@ -191,7 +191,7 @@ def test_toolbox_heads_have_the_sources_shapes(family, shapes, head_parameters):
 )
 def test_parameter_counts_are_those_of_the_docs(family, counts):
     ends = ("r50-d8_4xb2-40k_cityscapes-769x769.py", "r101-d8_4xb2-40k_cityscapes-769x769.py", TOOLBOX)
-    page = (CONFIGS.parent.parent / "docs" / "background" / "protocol-cityscapes.md").read_text()
+    page = (CONFIGS.parent.parent / "docs" / "background" / "protocols.md").read_text()
     for ffc, overhead in (("", 0), ("-ffc", 3072)):
         found = [parameters(on_meta(f"{family}{ffc}_{end}")) for end in ends]
         assert found == [count + overhead for count in counts]

@@ -23,6 +23,7 @@ from evidence.selectors import HELD_OUT
 from ffc_dense.errors import UserError
 from ffc_dense.reliability.jobs import start_over_if_changed
 
+DOCS = ROOT / "docs/background"
 LONGEST, MIDDLE = SCHEDULES["detection"][-1], SCHEDULES["detection"][-2]
 
 
@@ -101,7 +102,7 @@ def test_the_main_table_has_means_and_paired_differences():
     table = tables.tables(RESULTS)["main-detection"]
     assert row(table, "stock classifier") == "| stock classifier | 3 | 71.0 ± 1.0 |  | -5.00 (n = 1) |"
     assert "| 3 | 73.0 ± 0.9 | **+2.00**" in row(table, "FFC, vote")
-    assert "| 1 | 75.0 | +5.00 (n = 1) |" in row(table, HEADS["ln"].title)
+    assert "| 1 | 75.0 | +5.00 (n = 1) |" in row(table, HEADS["ln"].label)
     assert "ffc_n5" not in table and "nan" not in table
 
 
@@ -111,10 +112,10 @@ def test_a_schedule_is_compared_with_runs_of_its_own_length():
     shorter = [result(head, seed, {"out1": score, "vote": score}, iterations=MIDDLE)
                for head, scores in values.items() for seed, score in scores.items()]  # fmt: skip
     table = tables.tables([*RESULTS, *shorter])["schedules-detection"]
-    cells = {head: row(table, f"{HEADS[head].title}, {MIDDLE} iterations").split(" | ")[3:] for head in values}
+    cells = {head: row(table, f"{HEADS[head].label}, {MIDDLE} iterations").split(" | ")[3:] for head in values}
     assert cells["ffc"] == [Difference.of(ffc, stock).text(True), Difference.of(ffc, ln).text(True) + " |"]
     assert cells["ln"][0].startswith("**+4.50**") and cells["ln"][1].strip(" |") == ""
-    longest = row(table, f"{HEADS['ffc'].title}, {LONGEST} iterations").split(" | ")
+    longest = row(table, f"{HEADS['ffc'].label}, {LONGEST} iterations").split(" | ")
     assert longest[3:] == [Difference.of(FFC, STOCK).text(True), "-3.00 (n = 1) |"]
 
 
@@ -129,7 +130,7 @@ def test_each_head_is_compared_at_the_rate_that_its_own_held_out_images_choose()
     found = [result for head in best for rate in RATES
              for result in searched(head, rate, 90.0 if rate == best[head] else 80.0, rate)]  # fmt: skip
     table = tables.tables(found)["rates-classification"].split("Each at the rate")[1]
-    assert row(table, f"{HEADS['stock'].title}, x 3").startswith("| stock classifier, x 3 | 3 | 5.0 ± 1.0 |  |")
+    assert row(table, f"{HEADS['stock'].label}, x 3").startswith("| stock classifier, x 3 | 3 | 5.0 ± 1.0 |  |")
     assert row(table, "FFC, x 0.3").startswith("| FFC, x 0.3 | 3 | 2.3 ± 1.0 | -2.70 (n = 3) | -0.70 (n = 3) |")
     without = [result for result in found if (result.run.head, result.run.seed) != ("ffc_lr10", 3)]
     assert "| FFC, x 0.3 | 2 |" in tables.tables(without)["rates-classification"]
@@ -215,7 +216,7 @@ def test_selectors_wait_for_their_run_and_a_failed_run_takes_them_along(tmp_path
 
 def test_a_tie_with_the_base_is_shown_as_zero():
     tie = [*RESULTS[:-1], *(result("ln", seed, {"out1": score}) for seed, score in STOCK.items())]
-    assert row(tables.tables(tie)["main-detection"], HEADS["ln"].title).endswith("| 71.0 ± 1.0 | 0 |  |")
+    assert row(tables.tables(tie)["main-detection"], HEADS["ln"].label).endswith("| 71.0 ± 1.0 | 0 |  |")
 
 
 def test_a_comparison_is_counted_once_and_an_oracle_not_at_all():
@@ -229,7 +230,7 @@ AGAIN = [replace(each, repeat=1, scores={**each.scores, "vote": each.scores["vot
          for each in RESULTS if each.run.head == "ffc"]  # fmt: skip
 
 
-def test_a_run_made_again_is_compared_with_itself_and_moves_no_other_table(tmp_path):
+def test_a_repeated_run_is_compared_with_its_first_run_and_changes_no_other_table(tmp_path):
     record.write_record([*RESULTS, *AGAIN], tmp_path / "evidence.json")
     both = record.read_record(tmp_path / "evidence.json")
     assert sorted(both, key=lambda each: (each.repeat, each.run.name)) == sorted(
@@ -240,11 +241,11 @@ def test_a_run_made_again_is_compared_with_itself_and_moves_no_other_table(tmp_p
     assert changed == {"repeats", "rules-detection"}
     line = row(found["repeats"], "Faster R-CNN R18-FPN, AP")
     assert line.endswith("| 3 | 73.0 ± 0.9 | 75.0 ± 1.8 | +2.00 [-0.48, +4.48] | 1.00 |")
-    assert first["repeats"] == "no run was made again" and "| selector: gate | 3 | 80.0" in found["rules-detection"]
+    assert first["repeats"] == "no run was repeated" and "| selector: gate | 3 | 80.0" in found["rules-detection"]
     assert "| vote | 3 | 75.0 ± 1.8 |" in found["rules-detection"]
 
 
-def test_a_run_made_again_is_merged_and_lost_apart_from_the_first(tmp_path):
+def test_a_repeated_run_is_merged_and_lost_apart_from_the_first(tmp_path):
     assert record.merged(RESULTS, [*RESULTS, *AGAIN]) == [*RESULTS, *AGAIN]
     record.write_record([*RESULTS, *AGAIN], tmp_path / "evidence.json")
     with pytest.raises(UserError, match="3 runs that would be lost"):
@@ -256,18 +257,31 @@ def test_merging_keeps_what_was_measured_anew():
     assert record.merged(RESULTS, old) == [*RESULTS, old[1]]
 
 
-def test_the_page_has_a_place_for_each_table_and_what_stands_around_stays(tmp_path):
-    page = (ROOT / "docs/background" / report.PAGE).read_text()
-    filled = report.filled(page, dict.fromkeys(tables.tables([]), "TABLE"))
-    assert filled.count("\nTABLE\n") == len(tables.tables([]))
-    assert report.filled(filled, dict.fromkeys(tables.tables([]), "TABLE")) == filled
-    with pytest.raises(ValueError, match=r"wrong is: main-detection"):
-        report.filled(page.replace("evidence: main-detection", "evidence main-detection"), tables.tables([]))
+def committed_pages():
+    return {page: (DOCS / page).read_text() for page in report.PAGES}
 
 
-def test_the_page_is_that_of_the_record():
-    committed = (ROOT / "docs/background" / report.PAGE).read_text()
-    assert report.filled(committed, tables.tables(record.read_record(ROOT / "docs/evidence.json"))) == committed
+def test_the_pages_have_one_place_for_each_table_and_the_text_around_stays():
+    pages, found = committed_pages(), dict.fromkeys(tables.tables([]), "TABLE")
+    filled = report.filled(pages, found)
+    assert sum(text.count("\nTABLE\n") for text in filled.values()) == len(found)
+    assert report.filled(filled, found) == filled
+    users, appendix = pages.values()
+    without = {"a.md": users, "b.md": appendix.replace("evidence: main-detection", "evidence main-detection")}
+    with pytest.raises(ValueError, match=r"a\.md, b\.md: .* wrong is: main-detection"):
+        report.filled(without, found)
+    with pytest.raises(ValueError, match=r"wrong is: one of them twice"):
+        report.filled({"a.md": users + "<!-- evidence: summary -->\n<!-- /evidence -->", "b.md": appendix}, found)
+
+
+def test_the_pages_are_those_of_the_record():
+    pages = committed_pages()
+    assert report.filled(pages, tables.tables(record.read_record(ROOT / "docs/evidence.json"))) == pages
+
+
+def test_every_run_of_the_committed_record_belongs_to_the_plan():
+    file = ROOT / "docs/evidence.json"
+    assert len(record.read_record(file)) == len(json.loads(file.read_text())) > 250
 
 
 def test_the_readme_has_the_summary_of_the_record():
@@ -285,7 +299,7 @@ def test_the_summary_has_the_differences_of_the_main_heads():
 
 def test_pictures_are_drawn_from_any_record(tmp_path):
     for results in ([], RESULTS):
-        report.write(results, ROOT / "docs/background" / report.PAGE, tmp_path)
+        report.write(results, DOCS, tmp_path)
         for name in ("main", "curves", "ablations"):
             assert (tmp_path / f"evidence_{name}.png").read_bytes()[:4] == b"\x89PNG"
 

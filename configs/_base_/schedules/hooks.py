@@ -1,5 +1,5 @@
 # mmseg's default hooks, with a checkpoint hook of ours, and six hooks of ours more (SECURITY.md for the first,
-# docs/how-to/outputs.md for the last, docs/background/testing.md).
+# docs/how-to/outputs.md for the last, docs/how-to/resume.md).
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),

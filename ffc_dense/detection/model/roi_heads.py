@@ -39,7 +39,7 @@ class Res5Stride1ROIHeads(Res5ROIHeads):
     """Identical to :class:`Res5ROIHeads`, except that res5 has stride 1, not 2. Same parameters, same names.
 
     With ``MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION`` 7 it sees each RoI as tf-faster-rcnn does, the code that the paper's
-    C4 baselines follow; docs/background/protocol-coco.md compares the two.
+    C4 baselines follow; docs/background/protocols.md compares the two.
     """
 
     @classmethod
