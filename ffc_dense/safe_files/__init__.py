@@ -8,7 +8,7 @@ its sha256 before it is read. :func:`read_yaml` knows no ``!!python`` tags. Need
 from .digest import check_digest, sha256_of, split_sha256, without_query
 from .errors import UnsafeFileError
 from .pickles import read_pickle
-from .safetensors_files import read_safetensors, write_safetensors
+from .safetensors_files import classes_in, read_safetensors, write_safetensors
 from .torch_files import check_torch, read_torch
 from .weights import Weights, read_weights
 from .weights_only import add_weights_only_argument, require_safetensors
@@ -20,6 +20,7 @@ __all__ = [
     "add_weights_only_argument",
     "check_digest",
     "check_torch",
+    "classes_in",
     "read_pickle",
     "read_safetensors",
     "read_torch",
