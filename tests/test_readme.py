@@ -57,7 +57,7 @@ def shortened(script):
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("configs", "tools"):
+    for name in ("checkpoints", "configs", "tools"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
