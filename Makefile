@@ -2,7 +2,8 @@
 # make test: environment, mini dataset, the test suite (PYTEST_ARGS='-m slow' for the long ones)
 # make bench: what FFC costs in time and memory, about 10 minutes (BENCH_ARGS=--quick for a test of the tool)
 # make evidence: does FFC help? hundreds of short trainings, hours; see docs/background/evidence.md
-.PHONY: help demo test bench evidence lint env
+# make docs: the documentation as a site, in site/ (DOCS=serve: at http://127.0.0.1:8000, rebuilt at every change)
+.PHONY: help demo test bench evidence lint docs env
 
 VENV := $(or $(VENV),.venv)
 PYTEST_ARGS ?= -m "not slow"
@@ -10,7 +11,7 @@ PYTEST_ARGS ?= -m "not slow"
 TEST_PROCESSES ?= 2
 
 help:
-	@head -4 Makefile
+	@head -5 Makefile
 
 demo: env
 	"$(VENV)/bin/python" tools/demo.py
@@ -28,6 +29,10 @@ lint: env
 	"$(VENV)/bin/ruff" check .
 	"$(VENV)/bin/ruff" format --check .
 	"$(VENV)/bin/mypy"
+
+docs: env
+	"$(VENV)/bin/python" -W ignore tools/docs_reference.py
+	NO_MKDOCS_2_WARNING=1 "$(VENV)/bin/python" -m mkdocs $(or $(DOCS),build) --strict
 
 env:
 	@tools/setup_env.sh "$(VENV)"

@@ -157,7 +157,7 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
 
     Args:
         config: detectron2's yaml, or a Python file of a framework on mmengine.
-        checkpoint: a file; ``?sha256=HEX`` may follow.
+        checkpoint: a file, or an address, which the framework looks up; ``?sha256=HEX`` may follow.
         overrides: detectron2's KEY VALUE pairs, of a LazyConfig KEY=VALUE.
         cfg_options: mmengine's KEY=VALUE pairs.
 
@@ -167,7 +167,7 @@ def framework_of(config: str, checkpoint: str, overrides: list[str], cfg_options
     from .safe_files import without_query  # imports torch
 
     framework, _ = recognise(config)
-    if not Path(without_query(checkpoint)).is_file():
+    if "://" not in checkpoint and not Path(without_query(checkpoint)).is_file():
         raise UserError(f"the checkpoint {Path(without_query(checkpoint))} is not a file")
     if framework is DETECTRON2 and cfg_options:
         raise UserError(

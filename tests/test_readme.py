@@ -14,7 +14,8 @@ pytest.importorskip("detectron2")
 pytest.importorskip("mmseg")
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/start/install.md", "docs/how-to/train.md")
+FIRST = ("start/install", "start/first-training", "how-to/datasets", "how-to/train")
+PAGES = ("README.md", *map("docs/{}.md".format, FIRST))
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 BIN = Path(sys.executable).parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -24,21 +25,25 @@ SEGMENTATION = (
     "train_cfg.max_iters=12 train_cfg.val_interval=12 param_scheduler.0.end=12 train_dataloader.batch_size=2 "
     "default_hooks.logger.interval=1 default_hooks.checkpoint.interval=12"
 )
+CLASSIFICATION = (
+    "train_cfg.max_iters=12 train_cfg.val_interval=12 param_scheduler.0.end=12 train_dataloader.batch_size=4 "
+    "default_hooks.checkpoint.interval=12"
+)
 SHORTER = {  # the end of a command: what is appended to it
-    "ffc_dense.minidata all --root data": "--num-train 6 --num-val 3",
-    "--config-file configs/mini_coco/faster_rcnn_R_18_FPN_ffc.yaml": DETECTION,
-    '"$MMSEG/train.py" configs/mini_cityscapes/pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py': (
-        f"--cfg-options {SEGMENTATION}"
-    ),
+    "minidata all --root data": "--num-train 6 --num-val 3",
+    "ffc-dense train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml": DETECTION,
+    "OUTPUT_DIR work_dirs/train_net": DETECTION,
+    "--work-dir work_dirs/pspnet": f"--cfg-options {SEGMENTATION}",
+    "--work-dir work_dirs/own_script": f"--cfg-options {SEGMENTATION}",
+    "--work-dir work_dirs/resnet18": f"--cfg-options {CLASSIFICATION}",
 }
-PSPNET = "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128"
 NOT_RUN = ("pip install", "make ")  # downloads; what runs this test
 
 
 def bash_blocks():
     """The blocks but those that download or run this test, as scripts in the order of the pages."""
     blocks = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) >= 4
+    assert len(blocks) >= 6
     commands = [[line for line in block.splitlines() if not line.startswith(("#", "source "))] for block in blocks]
     return ["\n".join(lines) + "\n" for lines in commands if not lines[0].startswith(NOT_RUN)]
 
@@ -46,35 +51,43 @@ def bash_blocks():
 def shortened(script):
     for end, extra in SHORTER.items():
         script = script.replace(f"{end}\n", f"{end} {extra}\n")
-    return script
+    return script.replace("iter_400.pth", "iter_12.pth").replace("iter_504.pth", "iter_12.pth")
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("configs", "tools"):
+    for name in ("checkpoints", "configs", "tools"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
 
-def test_readme_commands_train(clone):
+def test_readme_commands_train_evaluate_and_predict(clone):
     environment = dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}", OMP_NUM_THREADS="2", PYTHONWARNINGS="ignore")
     script = "set -e\n" + "".join(shortened(block) for block in bash_blocks())
-    assert script.count(DETECTION) == 1 and script.count(SEGMENTATION) == 1
+    assert [script.count(each) for each in (DETECTION, SEGMENTATION, CLASSIFICATION)] == [2, 2, 1]
     done = subprocess.run(
         ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
 
     runs = clone / "work_dirs"
-    results = json.loads((runs / "faster_rcnn_R_18_FPN_ffc/results.json").read_text())
-    assert "AP50" in results["bbox"]
-    segmentation = runs / PSPNET
-    scalars = [json.loads(line) for line in next(segmentation.glob("*/vis_data/scalars.json")).read_text().splitlines()]
-    losses = [entry["loss"] for entry in scalars if "loss" in entry]
-    assert len(losses) == 12 and sum(losses[-3:]) < 0.9 * sum(losses[:3])
-    scores = [json.loads(path.read_text()) for path in segmentation.glob("*/*.json")]
-    assert any("mIoU" in score for score in scores)
+    for folder in ("faster_rcnn_R_18_FPN_ffc", "train_net"):
+        lines = (runs / folder / "metrics.json").read_text().splitlines()
+        assert "bbox/AP50" in json.loads(lines[-1])
+    for path in ("faster_rcnn_R_18_FPN_ffc/eval_model_final", "pspnet/eval_iter_12", "resnet18/eval_iter_12"):
+        reductions = json.loads((runs / path / "reductions.json").read_text())["results"]
+        assert list(reductions) == ["vote", "mean", *(f"out{i}" for i in range(1, 8))]
+    for folder in ("boxes", "pixels", "images"):
+        suffixes = [path.suffix.lower() for path in (runs / folder).rglob("*")]
+        assert sum(suffix in (".jpg", ".jpeg", ".png") for suffix in suffixes) == 3, folder
+    assert "</html>" in (runs / "report.html").read_text()
+    for segmentation in (runs / "pspnet", runs / "own_script"):
+        (lines,) = (path.read_text().splitlines() for path in segmentation.glob("*/vis_data/scalars.json"))
+        entries = [json.loads(line) for line in lines]
+        losses = [entry["loss"] for entry in entries if "loss" in entry]
+        assert len(losses) == 12 and sum(losses[-3:]) < 0.9 * sum(losses[:3])
+        assert "mIoU" in entries[-1]
 
 
 def test_extras_in_the_readme_exist():
@@ -88,7 +101,13 @@ def test_readme_builds_the_detectron2_that_is_pinned():
     assert commit in (ROOT / "requirements" / "detectron2.txt").read_text()
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("docs/how-to/train.md", 2), ("CONTRIBUTING.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [
+        ("README.md", 1), ("docs/index.md", 1), ("docs/start/own-data-mmseg.md", 1), ("docs/start/pytorch.md", 3),
+        ("docs/how-to/train.md", 2), ("CONTRIBUTING.md", 1),
+    ],
+)  # fmt: skip
 def test_python_on_the_pages_runs(page, least):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert len(blocks) >= least

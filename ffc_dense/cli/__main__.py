@@ -42,8 +42,8 @@ class Command:
 
 
 OPTIONS = (
-    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE; MMSegmentation also "
-    "--data FOLDER with images/, masks/ and classes.txt of your own (docs/how-to/datasets.md)."
+    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE, and --data FOLDER "
+    "of your own images (docs/how-to/datasets.md)."
 )
 COMMANDS = {
     "train": Command(
@@ -52,8 +52,7 @@ COMMANDS = {
         "train mini_coco/faster_rcnn_R_18_FPN_ffc.yaml SOLVER.MAX_ITER 100",
         "detectron2: the arguments of its train_net.py (--num-gpus, --resume, KEY VALUE ...; a LazyConfig's are "
         "key=value). The others: those of the framework's train.py (--work-dir, --resume, --amp, --cfg-options "
-        "KEY=VALUE ...) and --device cpu; MMSegmentation also --data FOLDER with images/, masks/ and classes.txt of "
-        "your own (docs/how-to/datasets.md).",
+        "KEY=VALUE ...), --device cpu and --data FOLDER of your own images (docs/how-to/datasets.md).",
         takes_config=True,
     ),
     "evaluate": Command(
@@ -221,10 +220,9 @@ def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
     framework, kind = recognise(config)
     need(framework)
     commands = importlib.import_module(f"{framework.adapter}.commands")
-    rest = commands.arguments(name, config, args[1:]) if hasattr(commands, "arguments") else args[1:]
     if command.module:
-        return lambda: run(command.module, [config, *rest])
-    script, argv = commands.script_of(name, config, kind, rest)
+        return lambda: run(command.module, [config, *args[1:]])
+    script, argv = commands.script_of(name, config, kind, args[1:])
     return lambda: run(script, argv)
 
 

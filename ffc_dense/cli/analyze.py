@@ -24,11 +24,11 @@ model without FFC has one row.
 import argparse
 import importlib
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from ffc_dense.data.own import add_dataset_argument, register
 from ffc_dense.errors import UserError
+from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import add_debug_argument, reporting
 from ffc_dense.frameworks import Framework, framework_of
 from ffc_dense.inspection.files import NAME, write
@@ -39,7 +39,7 @@ from ffc_dense.style import check_matplotlib
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s CONFIG CHECKPOINT [--output DIR] [--gallery N] [--debug] "
+        usage="%(prog)s CONFIG CHECKPOINT [--output DIR] [--gallery N] [--verbose] [--debug] "
               "[--cfg-options KEY=VALUE ... | KEY VALUE ...]",
     )  # fmt: skip
     parser.add_argument("config", metavar="CONFIG", help="the .yaml or .py of the training")
@@ -55,6 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="record N images with most fixed and N with most broken decisions; default 8",
     )
     add_dataset_argument(parser)
+    add_verbose_argument(parser)
     add_debug_argument(parser)
     return parser.parse_intermixed_args(argv)
 
@@ -75,12 +76,14 @@ def check_arguments(args: argparse.Namespace) -> Framework:
 def analyze(args: argparse.Namespace) -> dict:
     framework = check_arguments(args)
     register(framework, args.datasets)
+    if not args.output and "://" in args.checkpoint:
+        raise UserError(f"--output: name a folder for the results of {args.checkpoint}")
     folder = Path(args.output or Path(args.checkpoint).parent / f"analysis_{Path(args.checkpoint).stem}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output: {folder} cannot be made: {error}") from error
-    with redirect_stdout(sys.stderr):  # the frameworks log there; the standard output has the table alone
+    with framework_output(args.verbose):  # the standard output has the table alone
         adapter = importlib.import_module(f"{framework.adapter}.commands.analyze")
         report = adapter.analyze(
             args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder)

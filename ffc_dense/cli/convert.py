@@ -8,10 +8,11 @@
 Reads detectron2's .pth and .pkl and mmengine's .pth files without running what they name, needs neither framework, and
 prints the sha256 of both files. The weights alone are written: optimizer, schedule and iteration stay behind, so a
 training starts from the result (``MODEL.WEIGHTS``, ``load_from``) and cannot be resumed from it. The metadata say where
-the weights are from: framework, name and sha256 of the source, the config's head, the number of filters.
+the weights are from: framework, name and sha256 of the source, the config's head, the number of filters, the classes.
 """
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from ffc_dense.safe_files import (
     UnsafeFileError,
     Weights,
     check_digest,
+    classes_in,
     read_safetensors,
     read_weights,
     read_yaml,
@@ -49,6 +51,7 @@ def description(source: Path, weights: Weights, head: str | None) -> dict[str, s
         "num_filters": ",".join(map(str, sorted(set(counted.values())))) or "0",
         "normalize_input": "true" if any(".input_norm." in key for key in weights.tensors) else "",
         "head": head or weights.head or trained_head(source),
+        "classes": json.dumps(weights.classes) if weights.classes else "",
     }
     return {key: value for key, value in found.items() if value}
 
@@ -86,11 +89,14 @@ def to_torch(source: Path, target: Path, framework: str | None) -> dict[str, str
     framework = framework or metadata.get("framework")
     if framework not in LAYOUTS:
         raise UnsafeFileError(f"{source}: its metadata name no framework; add --framework {' or '.join(LAYOUTS)}")
-    content = {LAYOUTS[framework]: tensors}
+    content: dict = {LAYOUTS[framework]: tensors}
+    classes = classes_in(metadata, source)
+    if classes and framework == DETECTRON2.name:
+        content["class_names"] = classes
     if framework == DETECTRON2.name and metadata.get("naming"):
         content |= {"__author__": metadata["naming"], "matching_heuristics": True}
     if by_name(framework).scope:  # mmengine's loader asks for it
-        content["meta"] = {}
+        content["meta"] = {"dataset_meta": {"classes": classes}} if classes else {}
     save_atomically(content, target)
     return metadata
 

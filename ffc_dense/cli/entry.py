@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..errors.reporting import reporting
-from ..frameworks import FRAMEWORKS
+from ..frameworks import FRAMEWORKS, recognise
 
 NOISE = (  # beginnings of other packages' warnings about themselves: a user of a command cannot act on them
     "`torch.jit.script` is deprecated",
@@ -31,4 +31,26 @@ def run(module: str, argv: list[str] | None = None) -> None:
             if error.name not in PACKAGES:
                 raise
             raise UserError(str(error)) from error
+        argv = sys.argv[1:] if argv is None else argv
+        if "--data" in argv:
+            argv = _with_own_data(module, argv)
     found.command(argv)
+
+
+def _with_own_data(module: str, argv: list[str]) -> list[str]:
+    """A command line with ``--data FOLDER`` -> the same with what the config's adapter makes of it."""
+    files = (each for each in argv if Path(each).suffix in (".py", ".yaml", ".yml", ".json") and Path(each).is_file())
+    config = next(files, None)
+    if config is None:
+        raise UserError("--data: the command line names no config file")
+    framework, _ = recognise(config)
+    commands = importlib.import_module(f"{framework.adapter}.commands")
+    if not hasattr(commands, "arguments"):
+        raise UserError(
+            f"--data: {config} is a config of {framework.title}, whose own data are named by --dataset NAME "
+            "ANNOTATIONS IMAGES (docs/how-to/datasets.md)"
+        )
+    command = module.rpartition(".")[2]
+    if command == "scripts":  # the framework's own train.py or test.py
+        command = "train" if "train" in argv else "evaluate"
+    return commands.arguments(command, config, argv)

@@ -12,13 +12,12 @@ Inputs, outputs and limits: docs/how-to/export.md.
 import argparse
 import importlib
 import os
-import sys
-from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
 from ffc_dense.data.own import add_dataset_argument, register
 from ffc_dense.errors import CannotWrite, UserError
+from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.errors.wording import SEE_TRACEBACK, first_lines
 from ffc_dense.export import recording
@@ -50,6 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--opset", type=int, default=OPSET, metavar="N", help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default {OPSET}"
     )
     add_dataset_argument(parser)
+    add_verbose_argument(parser)
     add_debug_argument(parser)
     return parser.parse_intermixed_args(argv)
 
@@ -78,7 +78,7 @@ def export(args: argparse.Namespace) -> None:
     framework = framework_of(args.config, args.checkpoint, args.overrides, args.cfg_options)
     check_arguments(args)
     register(framework, args.datasets)
-    with redirect_stdout(sys.stderr):  # the frameworks and the exporters log there
+    with framework_output(args.verbose):  # the exporters' too
         side = importlib.import_module(f"{framework.adapter}.commands.export")
         from ffc_dense.export.checking import verify
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from ffc_dense.data.own import add_dataset_argument, register
 from ffc_dense.errors import UserError
+from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.frameworks import framework_of
 from ffc_dense.pictures.files import Job, collect
@@ -56,6 +57,7 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys of detectron2")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="keys of a .py config")
     add_dataset_argument(parser)
+    add_verbose_argument(parser)
     add_debug_argument(parser)
     args = parser.parse_args(argv)
     if args.pixel is not None and len(args.pixel) != 2:
@@ -97,7 +99,8 @@ def main(args: Namespace) -> int:
         from ffc_dense.inspection.gradcam.figure import draw
         from ffc_dense.inspection.gradcam.maps import choose_outputs
 
-        explainer, names = importlib.import_module(f"{framework.adapter}.commands.gradcam").explainer(args)
+        with framework_output(args.verbose):
+            explainer, names = importlib.import_module(f"{framework.adapter}.commands.gradcam").explainer(args)
     target, drawn = label_of(args.target, names), 0
     choice = {"outputs": choose_outputs(explainer.head, args.outputs), "target": target, "limit": args.limit}
     if args.pixel is not None:

@@ -138,7 +138,9 @@ def explain_argument(error: Exception, tree: Any, class_of: Callable[[Any], Call
 def _unknown_argument(function: str, name: str, nodes: list) -> str:
     holders = [(path, kind) for path, value, kind in nodes if name in value]
     built = [(path, kind) for path, kind in holders if _is_or_extends(kind, function)]
-    path, kind = next(iter(built or holders), ("", None))
+    # A class outside of the tree, such as a wrapper that a script adds, says nothing about those that take the name.
+    others = [(path, kind) for path, kind in holders if name not in parameters(kind)]
+    path, kind = next(iter(built or others), ("", None))
     if kind is None:
         return f"{function} has no argument {name!r}; remove it from the config"
     known = parameters(kind)

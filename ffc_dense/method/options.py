@@ -160,6 +160,6 @@ def takes_options(function: Callable) -> Callable:
     return function
 
 
-def documented() -> list[tuple[str, str, str]]:
-    """Rows (name, default, meaning) for the docs."""
-    return [(option.name, repr(option.default), option.meaning) for option in OPTIONS.values()]
+def documented() -> list[tuple[str, str, str, str]]:
+    """Rows (name, default, valid values, meaning) for the docs."""
+    return [(option.name, repr(option.default), option.valid, option.meaning) for option in OPTIONS.values()]

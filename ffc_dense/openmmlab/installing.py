@@ -2,7 +2,7 @@
 
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio.handlers import register_handler
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner.checkpoint import CheckpointLoader, load_from_ceph
 from mmengine.utils import is_installed
 
 from .inputs import safe_readers
@@ -21,9 +21,10 @@ def install() -> None:
     for module, package in MODULE2PACKAGE.items():
         if not is_installed(package) and is_installed(module):
             MODULE2PACKAGE[module] = module
-    others = [prefix for prefix, loader in CheckpointLoader._schemes.items()
-              if prefix not in OURS and loader.__module__ == CheckpointLoader.__module__]  # fmt: skip
-    CheckpointLoader.register_scheme(others, safe_readers.refuse_scheme, force=True)
-    CheckpointLoader.register_scheme(OURS, safe_readers.load_from_checked_file, force=True)
+    others = {prefix: loader for prefix, loader in CheckpointLoader._schemes.items()
+              if prefix not in OURS and loader.__module__ == CheckpointLoader.__module__}  # fmt: skip
+    stored = [prefix for prefix, loader in others.items() if loader is load_from_ceph]
+    CheckpointLoader.register_scheme(list(others), safe_readers.refuse_scheme, force=True)
+    CheckpointLoader.register_scheme([*OURS, *stored], safe_readers.load_from_checked_file, force=True)
     register_handler(["yaml", "yml"])(safe_readers.SafeYamlHandler)
     register_handler(["pickle", "pkl"])(safe_readers.SafePickleHandler)

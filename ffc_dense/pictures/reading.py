@@ -58,6 +58,19 @@ def _ends_well(path: str, image_format: str | None) -> bool:
         return file.read() == end
 
 
+def check_kind(image: object) -> None:
+    """Refuse what is neither a file's name nor an array.
+
+    Raises:
+        TypeError: the message says how to make an array of it.
+    """
+    if not isinstance(image, str | Path | np.ndarray):
+        raise TypeError(
+            f"expected a file name or a (H, W, 3) uint8 array in BGR order, got {type(image).__module__}."
+            f"{type(image).__name__}; of a PIL image np.asarray(image.convert('RGB'))[:, :, ::-1] makes one"
+        )
+
+
 def read_size(path: str, decode: bool) -> tuple[int, int, int]:
     """(width, height, EXIF orientation) of an image, the size being that after its EXIF orientation.
 

@@ -1,7 +1,9 @@
 """Whether a checkpoint fits a model, so that it can be evaluated. Frameworks only warn and score random weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
+from ..errors import UserError
 from ..method.classifier import FFC_MODULES
 
 SHOWN = 8  # faults in the message
@@ -38,3 +40,29 @@ def refuse_misfit(
             f"{path} cannot be evaluated with this config: {shown}. Evaluate with the config that it was trained with, "
             f"or train from it first ({train_from_it})"
         )
+
+
+def refuse_other_classes(
+    path: str, trained: Sequence[str], tested: Sequence[str], key: str, remedy: str, *, renamed: bool = True
+) -> None:
+    """Refuse to score a checkpoint on a dataset in which a number stands for another class than in the training.
+
+    Args:
+        path: the checkpoint.
+        trained, tested: names of the classes in the training and in the test set; without one of them nothing is known.
+        key: what names the test set, for the message.
+        remedy: what to do, for the message.
+        renamed: let a class of the test set pass that has another name in its place, if no class of the training has
+            that name.
+
+    Raises:
+        UserError: the message names the first class that differs.
+    """
+    pairs = enumerate(zip_longest(trained, tested)) if trained and tested else ()
+    for place, (theirs, ours) in pairs:
+        if theirs != ours and (ours in trained or not renamed):
+            ours, theirs = ("no class" if name is None else repr(name) for name in (ours, theirs))
+            raise UserError(
+                f"{key}: class {place} is {ours}, in the training of {path} it was {theirs}, so that every score would "
+                f"be of other classes; {remedy}"
+            )

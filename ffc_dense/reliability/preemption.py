@@ -6,10 +6,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING
 
 from ..errors.reporting import process_rank
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EXIT_CODES = tuple(128 + number for number in SIGNALS)  # 143 and 130, as a shell reports them
@@ -85,19 +91,31 @@ def end_at_once() -> None:
     os._exit(128 + signal.SIGINT)
 
 
-def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """Start a data loader's worker that only the training process can end with SIGTERM, and Ctrl-C cannot.
+def shelter_workers(loader: "DataLoader") -> None:
+    """Let the workers that a loader starts from now on outlive SIGTERM and Ctrl-C, however Python starts them.
 
     Clusters signal all processes of a job. A worker that ends at once takes the training with it, before its checkpoint
-    is written. For ``DataLoader(worker_init_fn=functools.partial(outlive_others_signals, INIT_FN))``.
+    is written.
 
-    Holds for workers made by ``fork`` and ``spawn``, from the call on: a spawned worker that is still importing ends as
-    any process does. Threads that a spawned worker has before the call, which numpy's OpenBLAS starts when it is
-    imported, still take the signal and end it: set OPENBLAS_NUM_THREADS or OMP_NUM_THREADS to 1. With ``forkserver`` a
-    worker outlives signals to itself, but not the end of the fork server, by which the loader takes all of its workers
-    for dead: a SIGTERM to every process ends that training without a checkpoint, so choose another start method where
-    the cluster sends it.
+    Workers start with both signals blocked: threads that a spawned worker has before our code, of numpy's OpenBLAS, and
+    the fork server inherit it. :func:`outlive_others_signals` then lets the training alone end them.
     """
+    if loader.num_workers:
+        loader.worker_init_fn = partial(outlive_others_signals, loader.worker_init_fn)
+        loader._get_iterator = partial(_with_signals_blocked, loader._get_iterator)
+
+
+def _with_signals_blocked(start: Callable[[], Iterator]) -> Iterator:
+    resource_tracker.ensure_running()  # first: it unblocks the signals that it blocks
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int) -> None:
+    """In a data loader's worker: only the training process can end it with SIGTERM from now on, and Ctrl-C cannot."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     training = multiprocessing.parent_process().pid  # os.getppid() is the fork server under forkserver

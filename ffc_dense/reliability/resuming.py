@@ -13,6 +13,23 @@ class NothingToResume(UserError):
     """A folder has checkpoints, but none of them is complete."""
 
 
+class CannotResume(UserError):
+    """The checkpoint to resume from is that of another model or optimizer.
+
+    Args:
+        checkpoint: its file.
+        cause: in what it differs.
+        settings: the config keys that differ, in words; '' if they are not known.
+    """
+
+    def __init__(self, checkpoint: str, cause: str, settings: str = ""):
+        self.checkpoint, self.cause = checkpoint, cause
+        super().__init__(
+            f"--resume: {checkpoint} is of a training with other settings{settings and f': {settings}'} ({cause}). Set "
+            "them back, or train in another output folder"
+        )
+
+
 def choose_checkpoint(
     pointer: Path, named: str, candidates: Iterable[Path], resumable: Callable[[Path], bool] = is_whole
 ) -> tuple[str | None, str]:

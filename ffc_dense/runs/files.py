@@ -85,22 +85,34 @@ def checkpoint_of(path: Path, record: dict) -> Path:
 
 
 def read_dumped_config(path: Path) -> dict:
-    """The variables of a config that mmengine dumped, without running it.
-
-    mmengine dumps only assignments of literals and ``dict(...)`` calls; ``Config.fromfile`` would execute the file.
+    """The variables of a config that mmengine dumped into a file, see :func:`dumped_variables`.
 
     Raises:
         ValueError: the file holds anything else.
     """
+    return dumped_variables(path.read_text(errors="replace"), str(path))
+
+
+def dumped_variables(text: str, source: str) -> dict:
+    """The variables of a config that mmengine dumped, without running it.
+
+    mmengine dumps only assignments of literals and ``dict(...)`` calls; ``Config.fromfile`` would execute the file.
+
+    Args:
+        source: of the text, for the message.
+
+    Raises:
+        ValueError: the text holds anything else.
+    """
     try:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(text)
         variables = {}
         for node in tree.body:
             if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
                 raise ValueError(f"line {node.lineno} is no assignment to a name")
             variables[node.targets[0].id] = _value(node.value)
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is no config that mmengine dumped: {error}") from error
+        raise ValueError(f"{source} is no config that mmengine dumped: {error}") from error
     return variables
 
 

@@ -15,6 +15,7 @@ from .files import read_yaml
 
 NAME = "train_config.yaml"
 SHOWN = 5  # keys in a message
+LONGEST = 120  # characters of a value in a message
 # What may differ between runs that are compared: the machine, and how often something is written. The schedule that is
 # compared is the scaled one, so the number of processes it was written for says nothing more.
 INCIDENTAL = (
@@ -65,13 +66,23 @@ def changed_settings(folder: Path, dumped: str) -> str:
     if not found:
         return ""
     ignored = (*INCIDENTAL, "MODEL.WEIGHTS")
-    before = dict(_leaves(without(read_yaml(found[-1]), ignored)))
-    now = dict(_leaves(without(yaml.safe_load(dumped), ignored)))
+    differences = differing(without(read_yaml(found[-1]), ignored), without(yaml.safe_load(dumped), ignored), "MODEL.")
+    return f"{differences} ({found[-1].name})" if differences else ""
+
+
+def differing(before: dict, now: dict, first: str) -> str:
+    """The dotted keys of two nested mappings that differ, in words; those that begin with ``first`` come first."""
+    before, now = dict(_leaves(before)), dict(_leaves(now))
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    keys.sort(key=lambda key: not key.startswith("MODEL."))
-    shown = [f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys[:SHOWN]]
+    keys.sort(key=lambda key: not key.startswith(first))
+    shown = [f"{key} was {_short(before, key)}, is {_short(now, key)}" for key in keys[:SHOWN]]
     more = [f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
-    return f"{'; '.join([*shown, *more])} ({found[-1].name})" if keys else ""
+    return "; ".join([*shown, *more])
+
+
+def _short(leaves: dict[str, Any], key: str) -> str:
+    text = repr(leaves[key]) if key in leaves else "not set"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def _leaves(tree: dict, path: str = "") -> Iterator[tuple[str, Any]]:

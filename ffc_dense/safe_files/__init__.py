@@ -9,7 +9,7 @@ framework.
 from .digest import check_digest, sha256_of, split_sha256, without_query
 from .errors import UnsafeFileError
 from .pickles import read_pickle
-from .safetensors_files import read_safetensors, write_safetensors
+from .safetensors_files import classes_in, read_safetensors, write_safetensors
 from .torch_files import check_torch, read_torch
 from .weights import Weights, read_weights
 from .weights_only import add_weights_only_argument, require_safetensors
@@ -21,6 +21,7 @@ __all__ = [
     "add_weights_only_argument",
     "check_digest",
     "check_torch",
+    "classes_in",
     "read_pickle",
     "read_safetensors",
     "read_torch",

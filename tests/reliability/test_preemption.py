@@ -1,7 +1,6 @@
 """A data loader's worker outlives SIGTERM and Ctrl-C of others and obeys the training, however it was started; a
 training hears both signals, and ends at once at the second Ctrl-C."""
 
-import functools
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ffc_dense.method.fast import threads
-from ffc_dense.reliability.preemption import RELAYED, StopSignals, outlive_others_signals, stopped_by
+from ffc_dense.reliability.preemption import RELAYED, StopSignals, shelter_workers, stopped_by
 
 
 class WorkerNumbers(Dataset):
@@ -34,8 +33,7 @@ def remember(worker_id: int) -> None:
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_a_worker_outlives_sigterm_of_all_but_the_training(start_method, monkeypatch):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # as the docstring asks for
+def test_a_worker_outlives_sigterm_of_all_but_the_training(start_method):
     assert_outlives(start_method)
 
 
@@ -48,10 +46,15 @@ def test_a_forked_worker_outlives_it_after_the_layers_threads_have_worked():
 
 
 def assert_outlives(start_method):
-    init = functools.partial(outlive_others_signals, remember)
-    loader = DataLoader(WorkerNumbers(), 1, num_workers=1, multiprocessing_context=start_method, worker_init_fn=init)
+    loader = DataLoader(
+        WorkerNumbers(), 1, num_workers=1, multiprocessing_context=start_method, worker_init_fn=remember
+    )
+    shelter_workers(loader)
     batches = iter(loader)
     worker = batches._workers[0]
+    if start_method == "spawn":
+        for name in ("-TERM", "-INT"):  # while it imports
+            subprocess.run(["kill", name, str(worker.pid)], check=True)
     assert next(batches).tolist() == [[worker.pid, 0]]
     for name in ("-TERM", "-INT"):
         subprocess.run(["kill", name, str(worker.pid)], check=True)
@@ -61,6 +64,43 @@ def assert_outlives(start_method):
     worker.terminate()
     worker.join(20)
     assert worker.exitcode == 0
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+TRAINING = """
+import sys, time
+import numpy
+import torch
+from torch.utils.data import DataLoader
+from ffc_dense.reliability.preemption import StopSignals, shelter_workers
+
+if __name__ == "__main__":
+    data = torch.utils.data.TensorDataset(torch.arange(10**6))
+    loader = DataLoader(data, 1, num_workers=2, multiprocessing_context=sys.argv[1], pin_memory=False)
+    signals = StopSignals()
+    signals.catch(print)
+    shelter_workers(loader)
+    for number, _ in enumerate(loader):
+        time.sleep(0.01)
+        if number == 10:
+            print("trains", flush=True)
+        if signals.told and number > 30:
+            print("checkpoint", flush=True)
+            sys.exit(128 + signals.told)
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_sigterm_to_every_process_of_a_job_leaves_time_for_a_checkpoint(start_method, tmp_path):
+    """As Slurm sends it: workers and fork server too, with the threads that OpenBLAS starts by itself."""
+    (tmp_path / "job.py").write_text(TRAINING)
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    job = subprocess.Popen([sys.executable, tmp_path / "job.py", start_method], stdout=subprocess.PIPE, text=True,
+                           stderr=subprocess.PIPE, env=environment, start_new_session=True)  # fmt: skip
+    assert job.stdout.readline() == "trains\n"
+    os.killpg(job.pid, signal.SIGTERM)
+    out, err = job.communicate(timeout=20)
+    assert job.returncode == 143 and out == "checkpoint\n", err[-2000:]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

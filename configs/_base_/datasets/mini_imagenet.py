@@ -1,10 +1,11 @@
 # Images of 64 x 64 pixels in ImageNet's class folders, written by `ffc-dense minidata imagenet`.
 train_pipeline = [
     dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=64),  # for images of one's own (--data); those of the mini dataset stay as they are
     dict(type="RandomCrop", crop_size=64, padding=4),
     dict(type="PackInputs"),  # no flip: a mirrored digit is another sign
 ]
-test_pipeline = [dict(type="LoadImageFromFile"), dict(type="PackInputs")]
+test_pipeline = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=64), dict(type="PackInputs")]
 dataset = dict(type="CustomDataset", data_root="data/mini_imagenet")
 loading = dict(
     num_workers=0, persistent_workers=False, pin_memory=False, collate_fn=dict(type="default_collate")

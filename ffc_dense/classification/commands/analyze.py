@@ -5,11 +5,12 @@ from functools import partial
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ffc_dense.classification.commands.evaluate import check_class_order
+from ffc_dense.classification.commands.evaluate import check_class_folders
 from ffc_dense.classification.inspection import analysis  # noqa: F401  (registers the loop)
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.frameworks import MMPRETRAIN
+from ffc_dense.openmmlab.commands.run_config import left_by_tests
 from ffc_dense.openmmlab.evaluation.evaluators import loop_config
 from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
 from ffc_dense.openmmlab.inputs.config_checks import check_folders
@@ -37,10 +38,10 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
     """The report of :class:`ffc_dense.inspection.analysis.Analysis`, in one pass over the test set."""
     with reading_input():
         cfg = setup(config, overrides, gallery, folder)
-    with reading_input(partial(explain_build, cfg=cfg)):
+    with reading_input(partial(explain_build, cfg=cfg)), left_by_tests():
         runner = Runner.from_cfg(cfg)
         load_for_evaluation(runner.model, checkpoint)
-        check_class_order(runner, [checkpoint])
+        check_class_folders(runner, [checkpoint])
         loop = runner.test_loop
     with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
         found = runner.test()

@@ -33,7 +33,7 @@ from ffc_dense.openmmlab.commands.evaluation import (
     write_report,
 )
 from ffc_dense.openmmlab.evaluation.evaluators import joined, listed, loop_config, per_reduction
-from ffc_dense.openmmlab.inputs.checkpoint import classes_of
+from ffc_dense.openmmlab.inputs.checkpoint import check_class_order
 from ffc_dense.openmmlab.inputs.config_checks import check_folders
 from ffc_dense.runs.files import is_number
 
@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def evaluation_config(args: argparse.Namespace) -> Config:
-    cfg = read_test_config(args)
+    cfg = read_test_config(args, MMPRETRAIN)
     if not cfg.get("test_evaluator"):
         raise UserError("test_evaluator: the config has none; set it, such as to dict(type='Accuracy', topk=(1, 5))")
     check_folders(cfg, ("test_dataloader",))
@@ -64,25 +64,9 @@ def evaluation_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def check_class_order(runner: Runner, checkpoints: list[str]) -> None:
-    """Refuse checkpoints whose classes are not those of the test set, in their order.
-
-    Raises:
-        UserError: the message names the first class that differs.
-    """
-    loader = runner.test_loop.dataloader
-    own = [str(name) for name in loader.dataset.metainfo.get("classes") or ()]
-    for path in checkpoints:
-        trained = classes_of(path)
-        if not own or not trained or trained == own:
-            continue
-        pairs = zip(trained, own, strict=False)
-        place = next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(trained), len(own)))
-        theirs, ours = (names[place] if place < len(names) else "no class" for names in (trained, own))
-        raise UserError(
-            f"test_dataloader.dataset: class {place} is {ours!r}, in the training of {path} it was {theirs!r}, so that "
-            "every score would be of other classes; test on the same class folders"
-        )
+def check_class_folders(runner: Runner, checkpoints: list[str]) -> None:
+    """Refuse checkpoints whose classes are not those of the test set, in their order: folders have no other names."""
+    check_class_order(runner, checkpoints, "test on the same class folders", renamed=False)
 
 
 def table(results: dict) -> str:
@@ -102,7 +86,7 @@ def with_opinions(runner: Runner) -> None:
 
 def main(args: argparse.Namespace) -> None:
     def check(runner: Runner, checkpoints: list[str]) -> None:
-        check_class_order(runner, checkpoints)
+        check_class_folders(runner, checkpoints)
         if args.opinions:
             with_opinions(runner)
 

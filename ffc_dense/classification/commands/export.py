@@ -11,6 +11,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ffc_dense.classification.inputs.config_checks import check_images
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
 from ffc_dense.export.checking import Agreement, compare_dense
@@ -48,6 +49,7 @@ def load(config: str, checkpoint: str, overrides: list[str], reduction: str | No
     if files:
         raise UserError("--images are for detectors: a classifier is checked on random images")
     cfg = read_config(config, parse_options(overrides))
+    check_images(cfg, "an exported classifier")
     with reading_input(partial(explain_build, cfg=cfg)):
         model, name = build_to_export(cfg, MODELS, checkpoint, reduction)
         module = ExportableClassifier(model)

@@ -17,6 +17,7 @@ from mmengine.config import DictAction
 
 from ffc_dense.classification import Classifier
 from ffc_dense.classification.evaluation.predictions import row_of, write_rows
+from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.openmmlab.inputs.config_errors import explain_build, type_name
 from ffc_dense.openmmlab.inputs.read_config import read_config
@@ -36,19 +37,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_scale_argument(parser)
     parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
+    add_verbose_argument(parser)
     add_debug_argument(parser)
     with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
         return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> int:
-    cfg = read_config(args.config, args.cfg_options)
+    with framework_output(args.verbose):
+        cfg = read_config(args.config, args.cfg_options)
     if type_name((cfg.get("test_dataloader") or {}).get("dataset")) == "HMDB51":
         from ffc_dense.video.commands import predict as videos
 
         return videos.main(args, cfg)
     jobs = collect(args.input, args.output)
-    with reading_input(partial(explain_build, cfg=cfg)):
+    with framework_output(args.verbose), reading_input(partial(explain_build, cfg=cfg)):
         classifier = Classifier(cfg, args.checkpoint, args.device, reduce=args.reduce)
     sources = {job.target: str(job.source) for job in jobs}
     last: dict = {}

@@ -10,6 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...method.voting import vote
+from ...openmmlab.inputs.config_errors import class_of, type_name
 from ..model import heads
 from ..model.cls_head import FFCClsHead, add_opinions
 
@@ -80,17 +81,16 @@ def with_ffc_head(model: dict) -> dict:
         ValueError: there is no such FFC head, or the classifier is none of mmpretrain's ``ImageClassifier``.
     """
     model = copy.deepcopy(model)
-    kind = MODELS.get(model["type"]) if isinstance(model["type"], str) else model["type"]
-    if kind is not ImageClassifier:
+    if class_of(model) is not ImageClassifier:
         raise ValueError(f"model.type: {model['type']} cannot be a member of an ensemble; expected ImageClassifier")
     head = model["head"]
-    kind = MODELS.get(head["type"]) if isinstance(head["type"], str) else head["type"]
-    if kind is None or not (isinstance(kind, type) and issubclass(kind, FFCClsHead)):
-        name = f"FFC{head['type'] if isinstance(head['type'], str) else kind.__name__}"
+    kind = class_of(head)
+    if not (isinstance(kind, type) and issubclass(kind, FFCClsHead)):
+        name = f"FFC{type_name(head)}"
         if name not in heads.__all__:
             raise ValueError(
                 f"model.head.type: outputs of {name.removeprefix('FFC')} cannot be joined; expected one of "
                 f"{', '.join(heads.CLASSIFIES_BY_ONE_LINEAR_LAYER)}, stock or FFC"
             )
-        head.update(type=name, num_filters=0)
+        head.update(type=f"mmpretrain.{name}", num_filters=0)
     return model

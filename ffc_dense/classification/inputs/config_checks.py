@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmengine.config import Config
+
 from ...errors import UserError
-from ...openmmlab.inputs.config_checks import metainfo_of, refuse_one_string
+from ...openmmlab.inputs.config_checks import datasets_of, metainfo_of, refuse_one_string
 from ...openmmlab.inputs.config_errors import type_name
 
 
@@ -29,6 +31,22 @@ def check_classes(model: Mapping, dataset: Mapping, name: str) -> None:
         raise UserError(
             f"{above}.head.num_classes: {own}, but {name}, a {kind}, has {number} {what}; set it to {number}"
         )
+
+
+def check_images(cfg: Config, what: str) -> None:
+    """Refuse a config whose test set holds clips where images are meant.
+
+    Args:
+        what: takes images, for the message.
+
+    Raises:
+        UserError: the message names the key.
+    """
+    for name, dataset in datasets_of(cfg, ("test_dataloader",)):
+        if any(type_name(step) == "LoadClips" for step in dataset.get("pipeline") or ()):
+            raise UserError(
+                f"{name}: it holds clips, and {what} takes images; ffc-dense predict and evaluate take both"
+            )
 
 
 def check_folder(dataset: Mapping, name: str) -> None:

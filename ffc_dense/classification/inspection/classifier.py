@@ -19,12 +19,14 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from ...frameworks import MMPRETRAIN
 from ...method.reductions import choose_reductions, ffc_layers
 from ...openmmlab.inputs.checkpoint import classes_of, load_for_evaluation
-from ...openmmlab.inputs.config_checks import check_config, metainfo_of, wrapped_datasets
+from ...openmmlab.inputs.config_checks import check_config, check_framework, metainfo_of, wrapped_datasets
 from ...openmmlab.inputs.config_errors import type_name
-from ...pictures.reading import read_size
+from ...pictures.reading import check_kind, read_size
 from ...pictures.scale import readable_scale
+from ..inputs.config_checks import check_images
 from ..model.cls_head import FFCClsHead
 
 
@@ -96,9 +98,12 @@ class Classifier:
             from ...openmmlab.inputs.read_config import read_config  # mmengine's readers run nothing from now on
 
             config = read_config(str(config), None)
+            check_framework(config, MMPRETRAIN)
         else:
             config = copy.deepcopy(config)
+            check_framework(config, MMPRETRAIN)
             check_config(config)
+        check_images(config, "Classifier")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         init_default_scope(config.get("default_scope", "mmpretrain"))
         name = "test_dataloader.dataset"
@@ -129,6 +134,7 @@ class Classifier:
         Raises:
             UnreadableError: the file cannot be decoded.
             ValueError: the array is no image.
+            TypeError: neither a file name nor an array.
         """
         (sample,) = self.model.test_step(default_collate([self.packed(image)]))
         scores = sample.pred_score.cpu()
@@ -141,6 +147,7 @@ class Classifier:
 
     def packed(self, image: str | Path | np.ndarray) -> dict:
         """What the test pipeline makes of an image: ``inputs`` (3, H, W) uint8 and ``data_samples``."""
+        check_kind(image)
         if isinstance(image, np.ndarray):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
                 raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")

@@ -60,8 +60,9 @@ class FFCClsHead(FFCHead, _Head):
         return layer
 
     def outputs(self, feats: tuple) -> Tensor:
-        """What the neck returned -> the logits of every output, (M, N, K)."""
-        return self.ffc_layer.outputs(self.pre_logits(feats))
+        """What the neck returned -> the logits of every output, (M, N, K); of another layer put in its place, M = 1."""
+        layer, feature = self.get_submodule(self._classifier), self.pre_logits(feats)
+        return layer.outputs(feature) if isinstance(layer, FFCLinear) else layer(feature)[None]
 
     def predict(self, feats: tuple, data_samples: list | None = None) -> list[DataSample]:
         """As in the stock head."""

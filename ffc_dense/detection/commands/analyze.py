@@ -18,7 +18,9 @@ def load(source: Recipe | CfgNode, gallery: int) -> AnalyzedDetector:
     """The trained detector; a wrong number of classes is named before its weights do not fit."""
     recipe = YamlRecipe(source) if isinstance(source, CfgNode) else source
     names = recipe.class_names()
-    return AnalyzedDetector(recipe.load()[0], names, gallery)
+    model = recipe.load()[0]
+    recipe.check_class_order()
+    return AnalyzedDetector(model, names, gallery)
 
 
 def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, folder: str) -> dict:

@@ -4,7 +4,8 @@ The evaluator is that of the dataset's ``evaluator_type``: COCO's official one, 
 With ``TEST.AUG.ENABLED True``, detectron2's test-time augmentation is scored, in one pass for each reduction. Writes,
 under ``--output``: ``reductions.json`` with every score, ``<dataset>/<reduction>/coco_instances_results.json`` in
 COCO's result format (for the test server too: name ``coco_2017_test-dev`` in DATASETS.TEST), and a Markdown table on
-the standard output. A checkpoint that lacks weights of the model is refused.
+the standard output. A checkpoint that lacks weights of the model, or was trained with the classes in another order than
+the test set's, is refused.
 
     python tools/eval_coco.py --config-file CONFIG.yaml --reduce all [--num-gpus 8] MODEL.WEIGHTS model_final.pth
 
@@ -18,10 +19,9 @@ A LazyConfig (.py) takes KEY=VALUE in the place of KEY VALUE, and its own test s
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
@@ -45,6 +45,7 @@ from ffc_dense.detection.inputs.lazy import WEIGHTS, is_lazy, override, read_laz
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_weights
 from ffc_dense.errors import UserError
+from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import reading_input, reporting
 from ffc_dense.frameworks import DETECTRON2
 from ffc_dense.runs.files import within_run
@@ -53,35 +54,48 @@ from ffc_dense.safe_files import require_safetensors, without_query
 KEYS = ("MODEL.WEIGHTS", "OUTPUT_DIR", " ")
 LAZY_KEYS = (WEIGHTS, "train.output_dir", "=")
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-INPUT = ("FORMAT", "MIN_SIZE_TEST", "MAX_SIZE_TEST")  # what the members of an ensemble must read alike
-CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|[+~]?[a-z_]\w*(\.\w+)+=.*")  # and a LazyConfig's KEY=VALUE
 
 
 def load(recipe: Recipe, wanted: list[str], opinions: bool = False) -> AllReductions:
     """The trained detector, under each of the wanted reductions."""
     model, names = recipe.load(wanted, opinions)
+    recipe.check_class_order()
     if recipe.augmented:
         return AugmentedReductions(model, names, GeneralizedRCNNWithTTA(recipe.cfg, model))
     return AllReductions(model, names)
 
 
-def load_ensemble(cfgs: list[CfgNode], wanted: list[str], opinions: bool = False) -> DetectorEnsemble:
+def load_ensemble(recipes: list[Recipe], wanted: list[str], opinions: bool = False) -> DetectorEnsemble:
     """The trained detectors as one, under each of the wanted reductions, vote and mean by default.
 
     Raises:
         UserError: the detectors do not fit together.
     """
-    for number, cfg in enumerate(cfgs[1:], start=2):
-        for key in INPUT:
-            if cfg.INPUT[key] != cfgs[0].INPUT[key]:
-                values = f"{cfgs[0].INPUT[key]} and {cfg.INPUT[key]}"
-                raise UserError(f"--ensemble: detectors 1 and {number} differ in INPUT.{key}: {values}")
+    first = recipes[0].input()
+    for number, recipe in enumerate(recipes[1:], start=2):
+        for key, value in recipe.input().items():
+            if value != first[key]:
+                raise UserError(f"--ensemble: detectors 1 and {number} differ in {key}: {first[key]} and {value}")
     members = []
-    for cfg in cfgs:
-        members.append(DefaultTrainer.build_model(cfg).eval())
-        EvalCheckpointer(members[-1]).load(cfg.MODEL.WEIGHTS)
+    for recipe in recipes:
+        members.append(recipe.load()[0].eval())
+        recipe.check_class_order(recipes[0].datasets)
     names = ["vote", "mean"] if not wanted or "all" in wanted else list(dict.fromkeys(wanted))
     return DetectorEnsemble(members, names, opinions)
+
+
+def other_recipes(args, device: str) -> Iterator[Recipe]:
+    """Those of the further checkpoints of ``--ensemble``, which run on ``device`` with the overrides of the first."""
+    for file, weights in zip(args.configs, args.ensemble, strict=True):
+        if args.weights_only:
+            require_safetensors(weights, "--ensemble")
+        check_weights(weights, "--ensemble", needed=True)
+        if is_lazy(file):
+            own = [override("train.device", device), override(WEIGHTS, weights)]
+            yield LazyRecipe(read_lazy_config(file, [*args.opts, *own], ()))
+        else:
+            yield YamlRecipe(read_config(file, [*args.opts, "MODEL.DEVICE", device, "MODEL.WEIGHTS", weights], ()))
 
 
 def evaluate(recipe: Recipe, model: AllReductions | DetectorEnsemble, opinions: bool = False) -> dict:
@@ -131,9 +145,13 @@ def checkpoint_and_output(args) -> tuple[str, str]:
     if not args.config_file:
         raise UserError("--config-file: none is given; name the config that the checkpoint was trained with")
     for flag, file in [("--config-file", args.config_file), *(("--ensemble-configs", file) for file in args.configs)]:
-        if not file.endswith((".yaml", ".yml", ".py")) or (args.ensemble and is_lazy(file)):
-            twin = ", for an ensemble a LazyConfig's yaml twin" if args.ensemble else " or a LazyConfig's .py"
-            raise UserError(f"{flag}: expected a .yaml file{twin}, got {file!r}")
+        if not file.endswith((".yaml", ".yml", ".py")):
+            raise UserError(f"{flag}: expected a .yaml file or a LazyConfig's .py, got {file!r}")
+        if is_lazy(file) != is_lazy(args.config_file):
+            raise UserError(
+                f"{flag}: {file} and {args.config_file} are of two kinds, whose overrides differ; name yaml files or "
+                "LazyConfigs alone"
+            )
     if is_lazy(args.config_file):
         lazy = read_lazy_config(args.config_file, args.opts, ("TEST",), weights_only=args.weights_only)
         weights, folder, keys = lazy.train.init_checkpoint, lazy.train.output_dir, LAZY_KEYS
@@ -165,24 +183,24 @@ def check_choices(recipe: Recipe, opinions: bool, ensemble: bool) -> None:
         raise UserError(f"TEST.AUG.ENABLED: not with {flag}; set it to False")
 
 
-def main(args) -> dict:
+def scored(args) -> tuple[Recipe, dict]:
+    """What is evaluated, and its scores as :func:`evaluate` gives them."""
     lazy = is_lazy(args.config_file)
     cfg = (setup_lazy if lazy else setup)(args)
     recipe = LazyRecipe(cfg) if lazy else YamlRecipe(cfg)
     with reading_input(recipe.explain):
         check_choices(recipe, args.opinions, bool(args.ensemble))
         if args.ensemble:
-            others = [read_config(file, [*args.opts, "MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", weights],
-                                  ())
-                      for file, weights in zip(args.configs, args.ensemble, strict=True)]  # fmt: skip
-            for other in others:
-                if args.weights_only:
-                    require_safetensors(other.MODEL.WEIGHTS, "--ensemble")
-                check_weights(other.MODEL.WEIGHTS, "--ensemble", needed=True)
-            model = load_ensemble([cfg, *others], args.reduce, args.opinions)
+            others = other_recipes(args, cfg.train.device if lazy else cfg.MODEL.DEVICE)
+            model = load_ensemble([recipe, *others], args.reduce, args.opinions)
         else:
             model = load(recipe, args.reduce, args.opinions)
-    scores = evaluate(recipe, model, args.opinions)
+    return recipe, evaluate(recipe, model, args.opinions)
+
+
+def main(args) -> dict:
+    with framework_output(args.verbose):
+        recipe, scores = scored(args)
     if comm.is_main_process():
         report = {"framework": DETECTRON2.name, "config": args.config_file, "weights": recipe.weights}
         if args.ensemble:
@@ -223,6 +241,7 @@ def parse_args(argv: list[str] | None = None):
         "--ensemble-configs", nargs="+", default=[], metavar="CONFIG", dest="configs",
         help="their configs, one for each --ensemble checkpoint; --config-file by default",
     )  # fmt: skip
+    add_verbose_argument(parser)
     args = parser.parse_args(argv)
     for name in ("ensemble", "configs"):
         files, pairs = without_config_keys(getattr(args, name))

@@ -19,6 +19,7 @@ from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.lazy import is_lazy, override, read_lazy_config
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inspection.drawing import draw
+from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.method.reductions import choose_reductions, ffc_layers
 from ffc_dense.pictures.files import collect
@@ -36,7 +37,8 @@ def main(args) -> int:
         chosen = {"MODEL.ROI_BOX_HEAD.FFC.TEST_REDUCE": args.reduce, "MODEL.DEVICE": args.device}
         pairs = [word for key, value in chosen.items() if value for word in (key, value)]
         cfg = read_config(args.config_file, [*args.opts, *pairs], splits=())
-    with reading_input(partial(explain_lazy if is_lazy(cfg) else explain_build, cfg=cfg)):
+    explain = partial(explain_lazy if is_lazy(cfg) else explain_build, cfg=cfg)
+    with framework_output(args.verbose), reading_input(explain):
         detector = Detector(cfg, args.weights, opinions=args.opinions, confidence_threshold=args.confidence_threshold)
         if is_lazy(cfg) and args.reduce:
             (name,) = choose_reductions(detector.model, [args.reduce])
@@ -67,6 +69,7 @@ def parse_args(argv: list[str] | None = None):
         metavar="KEY VALUE",
         help="config keys (LazyConfig: KEY=VALUE); last",
     )
+    add_verbose_argument(parser)
     add_debug_argument(parser)
     return parser.parse_args(argv)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
@@ -17,18 +18,48 @@ from ...errors.wording import parameters
 from ...method.reductions import choose_reductions
 from ..evaluation.evaluators import build_evaluator, build_test_loader, check_evaluators
 from ..inputs import lazy
-from ..inputs.architectures import boxes_alone, has_roi_heads
-from ..inputs.checkpoint import EvalCheckpointer
+from ..inputs.architectures import boxes_alone, has_roi_heads, num_classes
+from ..inputs.checkpoint import EvalCheckpointer, check_class_order, saved_class_names
 from ..inputs.config_checks import lazy_datasets
 from ..inputs.config_errors import class_of_target, explain_build, explain_lazy
 from ..inputs.read_config import read_config
 from ..inputs.startup import choose_device
 from ..inspection.analysis import Annotated, AnnotatedMapper
-from ..inspection.detector import class_names
+from ..inspection.detector import class_names, test_input
 from ..model.opinions import FFC_TWINS, request_opinions
 
 
-class YamlRecipe:
+class _Recipe:
+    """What yaml and LazyConfigs have in common."""
+
+    cfg: CfgNode | DictConfig
+    weights: str
+    datasets: list[str]
+    datasets_key: str
+    content: dict[str, Any] = {}  # of the loaded checkpoint
+
+    def input(self) -> dict[str, Any]:
+        """How a test image is resized, and its order of channels, under the names of the yaml keys."""
+        aug, channels = test_input(self.cfg)
+        sizes = {"MIN_SIZE_TEST": aug.short_edge_length[0], "MAX_SIZE_TEST": aug.max_size}
+        return {f"INPUT.{key}": value for key, value in {"FORMAT": channels, **sizes}.items()}
+
+    def check_class_order(self, datasets: Sequence[str] | None = None) -> None:
+        """Raises a UserError for a loaded checkpoint that was trained with other classes than the test sets'.
+
+        Args:
+            datasets: names, those of the recipe by default.
+        """
+        check_class_order(self.content, self.weights, datasets or self.datasets, self.datasets_key)
+
+    def _loaded(self, model: nn.Module, key: str, wanted: Sequence[str], stock: bool) -> tuple[nn.Module, list[str]]:
+        # A stock model that gives its opinions has FFC's classifier without filters: it has no reductions all the same.
+        names = choose_reductions(nn.Identity() if stock else model, wanted)
+        self.content = EvalCheckpointer(model, weights_key=key).load(self.weights)
+        return model, names
+
+
+class YamlRecipe(_Recipe):
     """Of detectron2's yaml configs.
 
     Args:
@@ -50,7 +81,7 @@ class YamlRecipe:
             cfg = cfg.clone()
             cfg.defrost()
             request_opinions(cfg)
-        return _loaded(DefaultTrainer.build_model(cfg), self.weights, "MODEL.WEIGHTS", wanted, stock)
+        return self._loaded(DefaultTrainer.build_model(cfg), "MODEL.WEIGHTS", wanted, stock)
 
     def check_boxes(self) -> None:
         """Raises a UserError for a model without the ROI heads whose boxes are analysed; leaves masks out."""
@@ -71,10 +102,10 @@ class YamlRecipe:
         return build_evaluator(dataset, folder, self.cfg, official=True, opinions=opinions)
 
     def class_names(self) -> list[str]:
-        return class_names(self.cfg)
+        return saved_class_names(self.content, num_classes(self.cfg)[0]) or class_names(self.cfg)
 
 
-class LazyRecipe:
+class LazyRecipe(_Recipe):
     """Of detectron2's LazyConfigs; the members are those of :class:`YamlRecipe`.
 
     Args:
@@ -94,7 +125,7 @@ class LazyRecipe:
     def load(self, wanted: Sequence[str] = (), opinions: bool = False) -> tuple[nn.Module, list[str]]:
         cfg = self.cfg.copy()
         stock = lazy.request_opinions(cfg) if opinions else False
-        model, names = _loaded(lazy.build_model(cfg), self.weights, lazy.WEIGHTS, wanted, stock)
+        model, names = self._loaded(lazy.build_model(cfg), lazy.WEIGHTS, wanted, stock)
         if self.boxes_alone and not isinstance(model, PanopticFPN):
             model.roi_heads.mask_on = model.roi_heads.keypoint_on = False
         return model, names
@@ -136,7 +167,8 @@ class LazyRecipe:
         return lazy.build(cfg, "dataloader.evaluator")
 
     def class_names(self) -> list[str]:
-        return lazy.class_names(self.cfg, lazy.number_of_classes(self.cfg))
+        number = lazy.number_of_classes(self.cfg)
+        return saved_class_names(self.content, number) or lazy.class_names(self.cfg, number)
 
 
 Recipe = YamlRecipe | LazyRecipe
@@ -171,12 +203,3 @@ def check_one_dataset(recipe: Recipe, kinds: Sequence[str]) -> str:
         raise UserError(f"{recipe.datasets_key}: one dataset is analysed at a time, it names {recipe.datasets}")
     check_evaluators(recipe.datasets, recipe.datasets_key, kinds)
     return recipe.datasets[0]
-
-
-def _loaded(
-    model: nn.Module, weights: str, key: str, wanted: Sequence[str], stock: bool
-) -> tuple[nn.Module, list[str]]:
-    # A stock model that gives its opinions has FFC's classifier without filters: it has no reductions all the same.
-    names = choose_reductions(nn.Identity() if stock else model, wanted)
-    EvalCheckpointer(model, weights_key=key).load(weights)
-    return model, names

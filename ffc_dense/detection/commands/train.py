@@ -35,6 +35,7 @@ from ffc_dense.detection.evaluation.evaluators import (
     check_evaluators,
 )
 from ffc_dense.detection.inputs.architectures import num_classes
+from ffc_dense.detection.inputs.checkpoint import check_class_order
 from ffc_dense.detection.inputs.config_checks import SPLITS
 from ffc_dense.detection.inputs.config_errors import explain_build
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
@@ -42,11 +43,11 @@ from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.output_folder import refused_resumption_restored, set_up, with_output_folder
 from ffc_dense.detection.inputs.read_config import read_config
 from ffc_dense.detection.inputs.startup import check_amp, check_weights, choose_device
-from ffc_dense.detection.training.atomic_checkpoint import CannotResume
 from ffc_dense.detection.training.scalars import OutputScalarsHook
 from ffc_dense.detection.training.trainer import ReliableTrainer
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
+from ffc_dense.reliability.resuming import CannotResume
 from ffc_dense.reliability.run_folder import claim_run_folder
 from ffc_dense.runs.files import within_run
 from ffc_dense.runs.train_config import changed_settings, write_train_config
@@ -126,7 +127,8 @@ def evaluate(cfg: CfgNode, resume: bool, folder: str = "") -> dict:
     with reading_input(partial(explain_build, cfg=cfg)):
         model = Trainer.build_model(cfg)
         checkpointer = EvalCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        content = checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        check_class_order(content, cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST, "DATASETS.TEST")
     own = with_output_folder(cfg, folder or cfg.OUTPUT_DIR)
     results = Trainer.test(own, model)
     if cfg.TEST.AUG.ENABLED:

@@ -23,6 +23,7 @@ from torch import nn
 
 from ffc_dense.detection import EvalCheckpointer
 from ffc_dense.detection.commands.running import argument_parser, run
+from ffc_dense.detection.inputs.checkpoint import check_class_order
 from ffc_dense.detection.inputs.config_checks import SPLITS, lazy_datasets, lazy_num_classes
 from ffc_dense.detection.inputs.config_errors import explain_lazy
 from ffc_dense.detection.inputs.dataset_check import add_dataset_check_argument, check_datasets
@@ -85,7 +86,8 @@ def evaluate(cfg: DictConfig, resume: bool, folder: str = "") -> dict:
     model = build_model(cfg)
     checkpointer = EvalCheckpointer(model, cfg.train.output_dir, weights_key="train.init_checkpoint")
     with reading_input():
-        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+        content = checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+        check_class_order(content, cfg.train.init_checkpoint, lazy_datasets(cfg)[1], "dataloader.test.dataset.names")
     results = test(with_output_folder(cfg, folder or cfg.train.output_dir), model)
     if comm.is_main_process():
         last = resume and checkpointer.has_checkpoint()

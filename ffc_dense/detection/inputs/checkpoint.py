@@ -1,9 +1,11 @@
+from collections.abc import Iterable
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from ...reliability.fitting import refuse_misfit
+from ...reliability.fitting import refuse_misfit, refuse_other_classes
+from .datasets import dataset_class_names
 from .safe_loading import SafeLoading
 
 CLASS_NAMES = "class_names"  # key of a checkpoint, beside "model"
@@ -14,6 +16,19 @@ def saved_class_names(content: dict[str, Any], number: int) -> list[str] | None:
     names = content.get(CLASS_NAMES)
     fits = isinstance(names, list) and len(names) == number and all(isinstance(name, str) for name in names)
     return names if fits else None
+
+
+def check_class_order(content: dict[str, Any], path: str, datasets: Iterable[str], key: str) -> None:
+    """Refuse a checkpoint whose classes are not those of the test sets, see :func:`.refuse_other_classes`.
+
+    Args:
+        content: what loading the checkpoint ``path`` gave.
+        datasets: the test sets' names, which ``key`` of the config has.
+    """
+    trained = content.get(CLASS_NAMES)
+    for name in datasets if isinstance(trained, list) else ():
+        remedy = "test on a dataset whose classes are in the order of the training"
+        refuse_other_classes(path, trained, dataset_class_names(name) or [], f"{key} {name}", remedy)
 
 
 class SafeCheckpointer(SafeLoading, DetectionCheckpointer):

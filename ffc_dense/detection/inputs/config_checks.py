@@ -105,7 +105,7 @@ def check_registered_datasets(key: str, names) -> None:
         if name not in known:
             raise UserError(
                 f"{key}: no dataset is registered as {name!r}{closest(name, known)}; one of your own in COCO's "
-                f"format is registered by --dataset {name} ANNOTATIONS.json IMAGES (docs/how-to/datasets.md)"
+                f"format is registered by --dataset {name} ANNOTATIONS.json IMAGES (docs/start/own-data-detectron2.md)"
             )
 
 

@@ -4,7 +4,7 @@ import os
 from typing import Any
 from urllib.parse import parse_qs
 
-from ...safe_files import check_digest, read_safetensors, split_sha256
+from ...safe_files import check_digest, classes_in, read_safetensors, split_sha256
 from ...safe_files.weights import detectron2_content
 from .remote import local_file
 
@@ -65,5 +65,7 @@ def _read(filename: str) -> dict[str, Any]:
         loaded = {"model": tensors}
         if metadata.get("naming"):
             loaded |= {"__author__": metadata["naming"], "matching_heuristics": True}
+        if classes := classes_in(metadata, filename):
+            loaded["class_names"] = classes
         return loaded
     return detectron2_content(filename)

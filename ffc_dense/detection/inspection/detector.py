@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ...errors import UserError
-from ...pictures.reading import UnreadableError, read_bgr
+from ...pictures.reading import UnreadableError, check_kind, read_bgr
 from ..inputs import lazy
 from ..inputs.architectures import check_single_images, num_classes
 from ..inputs.checkpoint import EvalCheckpointer, saved_class_names
@@ -144,14 +144,8 @@ def as_array(image: str | Path | np.ndarray) -> np.ndarray:
         UnreadableError: the file cannot be decoded.
         TypeError: it is neither; the message says how to make an array of it.
     """
-    if isinstance(image, np.ndarray):
-        return image
-    if isinstance(image, str | Path):
-        return read_bgr(str(image))
-    raise TypeError(
-        f"expected a file name or a (H, W, 3) uint8 array in BGR order, got {type(image).__module__}."
-        f"{type(image).__name__}; of a PIL image np.asarray(image.convert('RGB'))[:, :, ::-1] makes one"
-    )
+    check_kind(image)
+    return image if isinstance(image, np.ndarray) else read_bgr(str(image))
 
 
 def test_input(cfg: CfgNode | DictConfig) -> tuple[T.ResizeShortestEdge, str]:

@@ -12,7 +12,7 @@ from detectron2.utils import comm
 
 from ...errors import UserError
 from ...errors.wording import first_lines, is_ours
-from ...reliability.resuming import POINTER, NothingToResume, choose_checkpoint
+from ...reliability.resuming import POINTER, CannotResume, NothingToResume, choose_checkpoint
 from ...reliability.saving import (
     is_whole,
     refuse_non_finite,
@@ -25,23 +25,6 @@ from ..inputs.checkpoint import CLASS_NAMES
 from ..inputs.safe_loading import SafeLoading
 
 NUMBERED = re.compile(r"_(\d{7,})\.pth")  # of model_0004999.pth, after the prefix
-
-
-class CannotResume(UserError):
-    """The checkpoint to resume from is that of another model or optimizer.
-
-    Args:
-        checkpoint: its file.
-        cause: in what it differs.
-        settings: the config keys that differ, in words; '' if they are not known.
-    """
-
-    def __init__(self, checkpoint: str, cause: str, settings: str = ""):
-        self.checkpoint, self.cause = checkpoint, cause
-        super().__init__(
-            f"--resume: {checkpoint} is of a training with other settings{settings and f': {settings}'} ({cause}). Set "
-            "them back, or train in another output folder"
-        )
 
 
 class AtomicCheckpointer(SafeLoading, DetectionCheckpointer):

@@ -23,7 +23,7 @@ from ...reliability.preemption import (
     SIGNALS,
     CtrlC,
     StopSignals,
-    outlive_others_signals,
+    shelter_workers,
     stopped_by,
 )
 from .data_stream import loader_of
@@ -56,7 +56,7 @@ class StopOnSigterm(HookBase):
         if not self._signals.catch(_logger.warning):
             return
         if (loader := loader_of(self.trainer)) is not None:  # it has no length
-            loader.worker_init_fn = partial(outlive_others_signals, loader.worker_init_fn)
+            shelter_workers(loader)
 
     def after_step(self) -> None:
         iteration = self.trainer.iter

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from ... import text
 from ...errors import UserError
+from ...errors.quiet import add_verbose_argument, framework_output
 from ...errors.reporting import add_debug_argument, reading_input
 from ...frameworks import Framework
 from ...method.reductions import choose_reductions
@@ -21,9 +22,11 @@ from ...runs.files import within_run
 from ...safe_files import add_weights_only_argument, require_safetensors, without_query
 from ..inputs import safe_loading
 from ..inputs.checkpoint import load_for_evaluation
+from ..inputs.config_checks import check_framework
 from ..inputs.config_errors import explain_build, in_a_loop
 from ..inputs.data_configs import check_config_files, check_values, forbid_imports_by_name
 from ..inputs.read_config import read_config
+from .run_config import left_by_tests
 from .scripts import join_on_cpu
 
 
@@ -55,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: join processes with gloo")
     add_weights_only_argument(parser)
+    add_verbose_argument(parser)
     add_debug_argument(parser)
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
@@ -67,8 +71,8 @@ def parsed(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.
     return args
 
 
-def read_test_config(args: argparse.Namespace) -> Config:
-    """The config for a test of ``args.checkpoint``, which is loaded later, with a check.
+def read_test_config(args: argparse.Namespace, framework: Framework) -> Config:
+    """The config of ``framework`` for a test of ``args.checkpoint``, which is loaded later, with a check.
 
     Raises:
         UserError: a file, an option or a value is wrong, or there is no test set.
@@ -80,6 +84,7 @@ def read_test_config(args: argparse.Namespace) -> Config:
         safe_loading.forbid_pickled_checkpoints()
         forbid_imports_by_name()
     cfg = read_config(args.config, args.cfg_options)
+    check_framework(cfg, framework)
     if args.weights_only:
         check_values(cfg, args.config, weights=True)
     if "test_dataloader" not in cfg:
@@ -87,6 +92,8 @@ def read_test_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.device == "cpu" and args.launcher != "none":
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=False, device_ids=None)
+    if not args.work_dir and "://" in args.checkpoint:
+        raise UserError(f"--output: name a folder for the results of {args.checkpoint}")
     checkpoint = Path(without_query(args.checkpoint))
     kind = f"ensemble_{1 + len(args.ensemble)}" if args.ensemble else "eval"
     cfg.work_dir = args.work_dir or str(checkpoint.parent / f"{kind}_{checkpoint.stem}")
@@ -122,11 +129,11 @@ def run(
     Returns:
         The config, and {'REDUCTION/METRIC': value}.
     """
-    with reading_input():
+    with framework_output(args.verbose), reading_input():
         choose_device(args, prog)
         cfg = config_of(args)
     checkpoints = [args.checkpoint, *args.ensemble]
-    with reading_input(partial(explain_build, cfg=cfg)):
+    with framework_output(args.verbose), reading_input(partial(explain_build, cfg=cfg)), left_by_tests():
         runner = Runner.from_cfg(cfg)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         members = model.members if args.ensemble else [model]
@@ -134,7 +141,7 @@ def run(
             load_for_evaluation(member, path)
         choose_reductions(runner.model, args.reduce)
         check(runner, checkpoints)
-    with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
+    with framework_output(args.verbose), reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
         return cfg, runner.test()
 
 

@@ -9,6 +9,7 @@ CONFIG decides whose script it is. Identical to ``python MMSEG/tools/train.py CO
   started with ``--resume`` would lose its progress at every restart.
 - ``--device cpu``, under torchrun, joins the processes with gloo. mmengine's launchers need a CUDA device.
 - A training that would write where another one does, or begin in an old one's folder without ``--resume``, is refused.
+  A test leaves the config that a training wrote into the folder.
 - What is wrong with the config, before the first iteration, is one message and exit code 2; ``--debug`` shows the
   traceback. Mistakes that mmengine passes over are refused: numbers of classes that differ, misspelt top-level keys.
 - Nothing in checkpoints and ``.yaml`` configs runs, where mmengine unpickles and calls; ``--weights-only`` also refuses
@@ -18,12 +19,14 @@ CONFIG decides whose script it is. Identical to ``python MMSEG/tools/train.py CO
 import argparse
 import importlib.util
 import os
+import re
 import runpy
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from ...frameworks import MMSEG, Framework, recognise
+from ...frameworks import MMPRETRAIN, MMSEG, Framework, recognise
 
 # DistributedDataParallel refuses device_ids for a model on the CPU; mmengine gives them unless the config does.
 DDP_ON_CPU = [
@@ -86,7 +89,9 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
 
     # safe_loading replaces mmengine's loaders, before the config is read.
     from ffc_dense.openmmlab.inputs import config_checks, config_errors, data_configs, safe_loading
+    from ffc_dense.openmmlab.inputs.checkpoint import classes_of
     from ffc_dense.openmmlab.inputs.read_config import read_config
+    from ffc_dense.reliability.fitting import refuse_other_classes
     from ffc_dense.safe_files import without_query
 
     with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs, got {' '.join(args)}"):
@@ -99,8 +104,19 @@ def checked_config(args: list[str], tool: str, weights_only: bool = False):
     if weights_only:
         data_configs.check_values(cfg, known.config, weights=True)
         safe_loading.forbid_pickled_checkpoints(work_dir_of(known, cfg))
+    if "--tta" in args and cfg.get("default_scope") == MMPRETRAIN.scope:
+        for key in (key for key in known.cfg_options or {} if re.match(r"model\.(?!module\.)", key)):
+            raise UserError(
+                f"--cfg-options {key}: with --tta mmpretrain's test.py has the model under model.module; write "
+                f"{key.replace('model.', 'model.module.', 1)}"
+            )
     if tool == "test" and "://" not in known.checkpoint and not Path(without_query(known.checkpoint)).is_file():
         raise UserError(f"{known.checkpoint}: there is no such checkpoint; name the .pth file that a training wrote")
+    if tool == "test" and "://" not in known.checkpoint:
+        trained = classes_of(known.checkpoint)
+        for name, dataset in config_checks.datasets_of(cfg, ("test_dataloader",)):
+            tested, remedy = config_checks.metainfo_of(dataset).get("classes") or (), "test with the training's order"
+            refuse_other_classes(known.checkpoint, trained, [str(each) for each in tested], name, remedy)
     weights = cfg.get("load_from") or ""
     if tool == "train" and not known.resume and weights and "://" not in weights:
         if not Path(without_query(weights)).expanduser().is_file():
@@ -187,14 +203,18 @@ def join_on_cpu() -> None:
     torch.distributed.init_process_group("gloo")
 
 
-def run(tool: str, args: list[str], cfg) -> None:
-    """Run a framework's script. ``cfg`` is its config, None when it is only asked for help."""
+def run(tool: str, args: list[str], cfg, keeping: AbstractContextManager = nullcontext()) -> None:  # noqa: B008
+    """Run a framework's script. ``cfg`` is its config, None when it is only asked for help.
+
+    Args:
+        keeping: entered while the script runs, see :mod:`.run_config`.
+    """
     from ffc_dense.errors.reporting import reading_input
     from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop
 
     own, sys.argv = sys.argv, [tool, *args]
     try:
-        with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
+        with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop), keeping:
             runpy.run_path(tool, run_name="__main__")
     finally:
         sys.argv = own  # which names the program in messages
@@ -230,8 +250,11 @@ def start(parser: argparse.ArgumentParser, tool: str, known: argparse.Namespace)
         run(tool, known.args, None)
         return
     parsed, cfg = checked_config(known.args, known.tool, known.weights_only)
-    args = known.args
+    from .run_config import left_by_refusals, left_by_tests
+
+    args, keeping = known.args, left_by_tests()
     if known.tool == "train":
+        keeping = left_by_refusals(Path(work_dir_of(parsed, cfg), Path(parsed.config).name))
         claim(parsed, cfg)
         args = resume_or_load(known.args, parsed, cfg)
     joined = "WORLD_SIZE" in os.environ  # by torchrun
@@ -243,7 +266,7 @@ def start(parser: argparse.ArgumentParser, tool: str, known: argparse.Namespace)
         if joined:
             join_on_cpu()
             args = [*args, "--cfg-options", *DDP_ON_CPU]
-    run(tool, args, cfg)
+    run(tool, args, cfg, keeping)
 
 
 def command(argv: list[str] | None = None) -> None:

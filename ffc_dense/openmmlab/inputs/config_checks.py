@@ -10,7 +10,7 @@ from types import ModuleType
 from mmengine.config import Config
 
 from ...errors import UserError
-from ...frameworks import FRAMEWORKS, MMSEG
+from ...frameworks import FRAMEWORKS, MMSEG, Framework
 from .config_errors import class_of, unregistered_type
 
 RUNNER_KEYS = ("model", "work_dir", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg",
@@ -43,6 +43,21 @@ def check_config(cfg: Config, trains: bool = False) -> None:
     loaders = ("train_dataloader", "val_dataloader") if trains else ("test_dataloader",)
     for name, dataset in datasets_of(cfg, loaders) if own else ():
         own.check_classes(cfg.model, dataset, name)
+
+
+def check_framework(cfg: Config, own: Framework) -> None:
+    """Refuse a config whose ``default_scope`` is another of our frameworks than ``own``, which could not build it.
+
+    Raises:
+        UserError: the message says what takes it.
+    """
+    scope = cfg.get("default_scope")
+    other = next((row for row in FRAMEWORKS if row.scope and row.scope == scope and row is not own), None)
+    if other is not None:
+        raise UserError(
+            f"{cfg.filename or 'the config'} is one of {other.title} (default_scope), expected one of {own.title}; "
+            f"ffc-dense takes both, and in Python {other.adapter}"
+        )
 
 
 def _check_schedule(cfg: Config) -> None:

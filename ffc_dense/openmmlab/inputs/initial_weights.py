@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...safe_files import UnsafeFileError, check_digest, split_sha256
 from .config_errors import type_name
 from .mmengine_files import read_checkpoint
-from .weight_addresses import REMEDY, is_remote, local_path
+from .weight_addresses import REMEDY, is_remote, weights_file
 
 
 @HOOKS.register_module()
@@ -32,7 +32,8 @@ class InitialWeightsHook(Hook):
     overwrites these weights.
 
     ``open-mmlab://`` and ``torchvision://`` names and http(s) addresses are downloaded to torch's cache, where mmengine
-    finds them; ``mmcls://`` and storage back ends are left to mmengine, or refused by :mod:`.safe_loading`.
+    finds them; the file of a storage back end is read through it. ``mmcls://`` and schemes of a loader of the user's
+    own are left to mmengine, or refused by :mod:`.safe_loading`.
 
     Raises:
         FileNotFoundError: there is no such file, or it cannot be downloaded.
@@ -73,18 +74,18 @@ def check_initial_weights(
     """Raise unless ``checkpoint`` holds every tensor of ``module``.
 
     Args:
-        checkpoint: a path, an ``open-mmlab://`` or ``torchvision://`` name or an http(s) address; ``?sha256=HEX`` may
-            follow.
+        checkpoint: a path, an ``open-mmlab://`` or ``torchvision://`` name, an http(s) address or one of a registered
+            storage back end; ``?sha256=HEX`` may follow.
         prefix: of the module's keys in the file.
         key: the config key that names the checkpoint, for the error messages.
         of_model: the file is that of a whole model, from whose keys mmengine takes ``module.`` away.
     """
     place, digest = split_sha256(checkpoint)
-    path = local_path(place, key)
-    if path is None:
-        return
-    check_digest(path, digest, lambda message: print_log(f"{key}: {message}", "current", logging.WARNING))
-    given = _read(path, key)
+    with weights_file(place, key) as path:
+        if path is None:
+            return
+        check_digest(path, digest, lambda message: print_log(f"{key}: {message}", "current", logging.WARNING))
+        given = _read(path, key)
     if of_model or not prefix:  # mmengine's loader takes this one away, unless it is asked for a prefix
         given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
     if prefix:
@@ -103,7 +104,7 @@ def check_initial_weights(
     if "stem.0.weight" in missing and {"conv3.weight", "bn3.weight"} <= given.keys():
         remedy = "its keys are those of MIT's and the toolbox's ResNet: convert it with tools/convert_toolbox_resnet.py"
     raise ValueError(
-        f"{key}: {path} {' and '.join(faults)} of the {len(needed)} that {type(module).__name__} needs; {remedy}"
+        f"{key}: {place} {' and '.join(faults)} of the {len(needed)} that {type(module).__name__} needs; {remedy}"
     )
 
 

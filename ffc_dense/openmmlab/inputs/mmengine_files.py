@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.logging import HistoryBuffer
 
-from ...safe_files import UnsafeFileError, read_safetensors, read_torch
+from ...safe_files import UnsafeFileError, classes_in, read_safetensors, read_torch
 
 
 def _history(args: tuple, state: Any) -> HistoryBuffer:
@@ -23,14 +23,16 @@ _OBJECTS = {
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What mmengine saved in ``path``, or ``{"state_dict": tensors}`` of a .safetensors file.
+    """What mmengine saved in ``path``; of a .safetensors file the weights and the names of the classes.
 
     Raises:
         UnsafeFileError: the file holds other objects (the message says which), is damaged, or holds no names.
         OSError: it cannot be opened.
     """
     if Path(path).suffix == ".safetensors":
-        return {"state_dict": read_safetensors(path)[0]}
+        tensors, metadata = read_safetensors(path)
+        classes = classes_in(metadata, path)
+        return {"state_dict": tensors} | ({"meta": {"dataset_meta": {"classes": classes}}} if classes else {})
     content = read_torch(path, _OBJECTS)
     if not isinstance(content, dict):
         raise UnsafeFileError(f"{path} holds no weights: expected an mmengine checkpoint or a state dict")

@@ -24,6 +24,20 @@ def parse_options(pairs: list[str]) -> dict | None:
         return parser.parse_args(["--cfg-options", *pairs]).cfg_options
 
 
+def own_folder(folder: str | Path) -> Path:
+    """The folder that ``--data`` names, as it can stand in an override.
+
+    Raises:
+        UserError: it cannot.
+    """
+    folder = Path(folder).absolute()
+    if set(str(folder)) & set(" ,()[]'\"="):
+        raise UserError(
+            f"--data {folder}: mmengine's options pass no path with spaces, commas, brackets or quotes; link it"
+        )
+    return folder
+
+
 def load_config(path: str) -> Config:
     """The config in a file, unchecked.
 

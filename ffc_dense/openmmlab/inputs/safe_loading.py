@@ -11,9 +11,10 @@ From then on, in this process,
 - ``mmengine.load``, which reads ``.yaml`` configs, knows no ``!!python`` tags but tuples, and builds numpy arrays and
   plain values only from ``.pkl`` files. mmengine itself calls what these name.
 
-Nothing is read in another way after one of these fails. Schemes that are downloaded by other means (``s3://``,
-``pavi://``, ``mmcls://``) are refused. ``tools/mmseg_tool.py`` and ``tools/eval_cityscapes.py`` import this module
-before they read the config; in a config it acts after the config itself was read.
+Nothing is read in another way after one of these fails. Addresses of a storage back end that is registered with
+mmengine (``mmengine.fileio.register_backend``; ``s3://`` is mmengine's own) are read through it, as data too. Schemes
+that are downloaded by other means (``pavi://``, ``mmcls://``) are refused. Our commands import this module before they
+read the config; in a config it acts after the config itself was read.
 """
 
 from ..installing import install

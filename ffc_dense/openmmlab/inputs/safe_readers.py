@@ -11,7 +11,7 @@ from ...safe_files import UnsafeFileError, check_digest, require_safetensors, sp
 from ...safe_files.pickles import unpickle
 from ...safe_files.yaml_files import parse_yaml
 from .mmengine_files import read_checkpoint
-from .weight_addresses import local_path
+from .weight_addresses import weights_file
 
 _pickles_forbidden = False
 _own_folder: Path | None = None
@@ -24,19 +24,19 @@ def forbid_pickled_checkpoints(work_dir: str | Path | None = None) -> None:
 
 
 def load_from_checked_file(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """mmengine's loader for paths and addresses; everything is read onto the CPU.
+    """mmengine's loader for paths, addresses and registered storage back ends; everything is read onto the CPU.
 
     Raises:
         UnsafeFileError, DigestError, FileNotFoundError, ValueError: the message names the file.
     """
     place, expected = split_sha256(filename)
-    path = local_path(place, "checkpoint")
-    if path is None:
-        return refuse_scheme(filename)
-    if _pickles_forbidden and not (_own_folder and path.resolve().is_relative_to(_own_folder)):
-        require_safetensors(str(path), "checkpoint")
-    check_digest(path, expected, lambda message: print_log(message, "current", logging.WARNING))
-    return read_checkpoint(path)
+    with weights_file(place, "checkpoint") as path:
+        if path is None:
+            return refuse_scheme(filename)
+        if _pickles_forbidden and not (_own_folder and path.resolve().is_relative_to(_own_folder)):
+            require_safetensors(str(path), "checkpoint")
+        check_digest(path, expected, lambda message: print_log(message, "current", logging.WARNING))
+        return read_checkpoint(path)
 
 
 def refuse_scheme(filename: str, map_location: Any = None) -> dict[str, Any]:

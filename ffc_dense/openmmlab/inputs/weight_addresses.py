@@ -1,10 +1,17 @@
-"""Where weights lie: a path, or an address whose file is downloaded into torch's cache, as mmengine does."""
+"""Where weights lie: a path, an address whose file is downloaded into torch's cache, as mmengine does, or a storage
+back end that is registered with mmengine.
+"""
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from mmengine.fileio import BaseStorageBackend, LocalBackend, PetrelBackend, get_file_backend
+from mmengine.fileio.backends import prefix_to_backends
 from mmengine.runner.checkpoint import get_deprecated_model_names, get_external_models, get_torchvision_models
 
 from ..training.main_process import from_main
@@ -14,6 +21,42 @@ REMEDY = "docs/how-to/weights.md says where it comes from; or set model.pretrain
 
 def is_remote(checkpoint: str) -> bool:
     return re.match(r"[\w+:-]+://", checkpoint) is not None
+
+
+@contextmanager
+def weights_file(checkpoint: str, key: str) -> Iterator[Path | None]:
+    """As :func:`local_path`; of a registered storage back end, a copy of the file that lives as long as the context.
+
+    Raises:
+        FileNotFoundError: the back end gives no such file; besides what :func:`local_path` raises.
+    """
+    path, backend = local_path(checkpoint, key), _storage(checkpoint)
+    if path is not None or backend is None:
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder, checkpoint.rpartition("/")[2])
+        try:
+            copy.write_bytes(backend(checkpoint).get(checkpoint))
+        except Exception as error:  # whatever a store, or its client that is not installed, raises
+            raise FileNotFoundError(
+                f"{key}: {checkpoint} cannot be read by mmengine's back end ({type(error).__name__}: {error}); correct "
+                "the address, or give the path of a file"
+            ) from error
+        yield copy
+
+
+def _storage(checkpoint: str) -> Callable[[str], BaseStorageBackend] | None:
+    """What opens the store of an address: by its scheme as in ``mmengine.fileio``, or, of mmengine's own two schemes,
+    as mmengine's loader does, by the name 'petrel'.
+    """
+    scheme = checkpoint.partition("://")[0].rpartition(":")[2] if is_remote(checkpoint) else ""
+    kind = prefix_to_backends.get(scheme)
+    if kind is None or kind is LocalBackend:
+        return None
+    if kind is PetrelBackend:
+        return lambda address: get_file_backend(address, backend_args={"backend": "petrel"})
+    return get_file_backend
 
 
 def local_path(checkpoint: str, key: str) -> Path | None:

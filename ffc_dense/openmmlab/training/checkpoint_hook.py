@@ -14,6 +14,7 @@ from ...reliability.run_folder import lock_run_folder
 from ...reliability.saving import refuse_non_finite, remove_partial_files, write_text_atomically
 from . import atomic_backend, random_state
 from .main_process import from_main, raise_from_main
+from .resumed_model import refuse_other_model
 from .resuming import POINTER, checkpoint_to_resume
 
 
@@ -27,6 +28,7 @@ class AtomicCheckpointHook(CheckpointHook):
     - A write that fails, as on a full disk, stops the training on all processes and leaves the previous files alone.
     - ``--resume`` goes on from the newest whole file when ``last_checkpoint`` is missing or empty, or names a file that
       is missing or damaged (:func:`.resuming.checkpoint_to_resume`); the log has a warning.
+    - ``--resume`` with another model or optimizer is refused, and the keys of the config that differ are named.
     - Another training in the same ``work_dir`` is refused (:mod:`ffc_dense.reliability.run_folder`).
     - ``meta`` of a checkpoint has the random state of every process (:mod:`.random_state`).
 
@@ -37,6 +39,7 @@ class AtomicCheckpointHook(CheckpointHook):
     Raises:
         ffc_dense.reliability.saving.NotSaved: a file could not be written.
         ffc_dense.reliability.saving.NonFiniteState: the weights or the optimizer's state are not finite.
+        CannotResume: ``--resume`` from a checkpoint of another model or optimizer.
         NothingToResume: ``--resume``, and the folder holds damaged checkpoints only.
     """
 
@@ -54,6 +57,10 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.logger.warning(warning)
         # mmengine's own answer if this is None: it finds no pointer and starts from the beginning.
         runner._load_from = path
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if runner._resume:
+            refuse_other_model(runner, checkpoint, str(runner._load_from))
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)

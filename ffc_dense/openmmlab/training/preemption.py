@@ -1,14 +1,12 @@
 """SIGTERM, as a cluster sends it before it takes the machine, and Ctrl-C: a checkpoint, then the end."""
 
-import functools
-
 import torch
 from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ...reliability.preemption import StopSignals, outlive_others_signals, stopped_by
+from ...reliability.preemption import StopSignals, shelter_workers, stopped_by
 
 
 @HOOKS.register_module()
@@ -44,7 +42,7 @@ class PreemptionHook(Hook):
             return
         loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
         for loader in {id(loop.dataloader): loop.dataloader for loop in loops}.values():
-            loader.worker_init_fn = functools.partial(outlive_others_signals, loader.worker_init_fn)
+            shelter_workers(loader)
 
     def after_train(self, runner: Runner) -> None:
         self._signals.release()

@@ -8,8 +8,9 @@ from mmengine.runner import Runner
 
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
+from ffc_dense.openmmlab.commands.run_config import left_by_tests
 from ffc_dense.openmmlab.evaluation.evaluators import joined, listed, loop_config
-from ffc_dense.openmmlab.inputs.checkpoint import load_for_evaluation
+from ffc_dense.openmmlab.inputs.checkpoint import check_class_order, load_for_evaluation
 from ffc_dense.openmmlab.inputs.config_checks import check_folders
 from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop, type_name
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
@@ -20,6 +21,7 @@ from ffc_dense.segmentation.evaluation.evaluators import (
     own_metrics,
 )
 from ffc_dense.segmentation.inspection import analysis  # noqa: F401  (registers the loop, with the heads and the metrics)
+from ffc_dense.segmentation.inspection.segmentor import SAME_ORDER
 
 DECISION = "pixels of the label maps that mmseg predicts, at the size of the labels"
 
@@ -48,9 +50,10 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
     """The report of :class:`ffc_dense.inspection.analysis.Analysis`, in one pass over the test set."""
     with reading_input():
         cfg = setup(config, overrides, gallery, folder)
-    with reading_input(partial(explain_build, cfg=cfg)):
+    with reading_input(partial(explain_build, cfg=cfg)), left_by_tests():
         runner = Runner.from_cfg(cfg)
         load_for_evaluation(runner.model, checkpoint)
+        check_class_order(runner, [checkpoint], SAME_ORDER)
         loop = runner.test_loop
     with reading_input(partial(explain_build, cfg=cfg), unless=in_a_loop):
         found = runner.test()

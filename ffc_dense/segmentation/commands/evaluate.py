@@ -3,9 +3,10 @@
 Scores are those of the config's own ``test_evaluator``, before mmseg rounds them. On Cityscapes cityscapesscripts also
 scores the PNGs of label ids that are written for it, and must agree with mmseg to 1e-6. Writes, under ``--work-dir``:
 ``reductions.json`` with every score and ``png/<reduction>/*.png``: for Cityscapes what the test server takes (``--split
-test`` writes them without scores), for other datasets the labels. A checkpoint that lacks weights of the model is
-refused. With ``--maps`` also ``maps/<reduction>/*``: every pixel's confidence and, under the vote, agreement, as
-NumPy archives and greyscale PNGs. With ``--ensemble`` several checkpoints decide as one, scored in ``ensemble.json``.
+test`` writes them without scores), for other datasets the labels. A checkpoint that lacks weights of the model, or was
+trained with the classes in another order than the test set's, is refused. With ``--maps`` also ``maps/<reduction>/*``:
+every pixel's confidence and, under the vote, agreement, as NumPy archives and greyscale PNGs. With ``--ensemble``
+several checkpoints decide as one, scored in ``ensemble.json``.
 
     python tools/eval_cityscapes.py CONFIG.py iter_40000.pth --reduce all
     python tools/eval_cityscapes.py CONFIG.py seed0/iter_40000.pth --ensemble seed1/iter_40000.pth --reduce vote,mean
@@ -14,6 +15,7 @@ NumPy archives and greyscale PNGs. With ``--ensemble`` several checkpoints decid
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
@@ -33,11 +35,13 @@ from ffc_dense.openmmlab.commands.evaluation import (
     write_report,
 )
 from ffc_dense.openmmlab.evaluation.evaluators import joined, loop_config
+from ffc_dense.openmmlab.inputs.checkpoint import check_class_order
 from ffc_dense.openmmlab.inputs.config_checks import check_folders, metainfo_of
 from ffc_dense.openmmlab.inputs.config_errors import class_of, type_name
 from ffc_dense.runs.files import is_number
 from ffc_dense.segmentation import with_opinions
 from ffc_dense.segmentation.evaluation.evaluators import main_metric, main_score, own_metrics
+from ffc_dense.segmentation.inspection.segmentor import SAME_ORDER
 
 OFFICIAL = "cityscapesscripts"
 AGREEMENT = 1e-6  # between the two evaluators, as a share of 1
@@ -65,7 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def evaluation_config(args: argparse.Namespace) -> Config:
-    cfg = read_test_config(args)
+    cfg = read_test_config(args, MMSEG)
     if args.split == "test":
         choose_test_split(cfg)
     if args.ensemble:
@@ -164,7 +168,8 @@ def table(results: dict) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
-    cfg, metrics = run(args, evaluation_config, "eval_cityscapes")
+    check = partial(check_class_order, remedy=SAME_ORDER)
+    cfg, metrics = run(args, evaluation_config, "eval_cityscapes", check)
     if not is_main_process():
         return
     if args.split == "test":

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import DictAction
 
+from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.openmmlab.inputs.config_errors import explain_build
 from ffc_dense.openmmlab.inputs.read_config import read_config
@@ -46,6 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_scale_argument(parser)
     parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides of the config")
+    add_verbose_argument(parser)
     add_debug_argument(parser)
     with reading_input(lambda error: f"--cfg-options: expected KEY=VALUE pairs ({error})"):
         args = parser.parse_args(argv)
@@ -88,7 +90,8 @@ class Drawing:
 
 def main(args: argparse.Namespace) -> int:
     jobs = collect(args.input, args.output)
-    drawing = Drawing(read_model(args), args)
+    with framework_output(args.verbose):
+        drawing = Drawing(read_model(args), args)
     return run(jobs, drawing, drawing.save_maps if args.save_maps else None)
 
 

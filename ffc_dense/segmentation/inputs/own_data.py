@@ -17,6 +17,7 @@ from mmengine.config import Config
 from ...errors import UserError
 from ...openmmlab.inputs.config_checks import wrapped_datasets
 from ...openmmlab.inputs.config_errors import type_name
+from ...openmmlab.inputs.read_config import own_folder
 from ...pictures.reading import SUFFIXES
 
 NAMES = "classes.txt"
@@ -32,11 +33,7 @@ def own_data_options(cfg: Config, folder: str | Path, command: str) -> list[str]
     Raises:
         UserError: what ``command`` reads of the folder is not there, or not as above.
     """
-    folder = Path(folder).absolute()
-    if set(str(folder)) & set(" ,()[]'\"="):
-        raise UserError(
-            f"--data {folder}: mmengine's options pass no path with spaces, commas, brackets or quotes; link it"
-        )
+    folder = own_folder(folder)
     names = _class_names(folder)
     image, mask = (_suffix(folder, kind, READS.get(command, ())) for kind in ("images", "masks"))
     options = [f"{key}={len(names)}" for key in _class_counts(cfg.get("model") or {}, "model")]

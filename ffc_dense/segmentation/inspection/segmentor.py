@@ -20,13 +20,17 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
+from ...frameworks import MMSEG
 from ...method.reductions import choose_reductions, ffc_layers
-from ...openmmlab.inputs.checkpoint import load_for_evaluation
-from ...openmmlab.inputs.config_checks import check_config, metainfo_of, wrapped_datasets
+from ...openmmlab.inputs.checkpoint import classes_of, load_for_evaluation
+from ...openmmlab.inputs.config_checks import check_config, check_framework, metainfo_of, wrapped_datasets
 from ...openmmlab.inputs.config_errors import type_name
-from ...pictures.reading import read_size
+from ...pictures.reading import check_kind, read_size
 from ...pictures.scale import readable_scale
+from ...reliability.fitting import refuse_other_classes
 from ..model.opinions import with_opinions
+
+SAME_ORDER = "give test_dataloader.dataset.metainfo the classes in the order of the training"
 
 
 class Segmentor:
@@ -50,7 +54,8 @@ class Segmentor:
     Raises:
         FileNotFoundError, RuntimeError: as :func:`load_for_evaluation`.
         UserError: the config's file cannot be read, or a value of it is wrong, such as a head of another number of
-            classes than the dataset; the message names it. See :func:`check_config`.
+            classes than the dataset, or classes in another order than in the training; the message names it. See
+            :func:`check_config`.
         ValueError: ``reduce`` is no reduction of the model, the segmentor knows no ``opinions``, or the config has no
             test dataset that names its classes, each with a colour.
     """
@@ -70,8 +75,10 @@ class Segmentor:
             )
 
             config = read_config(str(config), None)
+            check_framework(config, MMSEG)
         else:
             config = copy.deepcopy(config)
+            check_framework(config, MMSEG)
             check_config(config)
         if opinions:
             config.model = with_opinions(config.model)
@@ -83,6 +90,8 @@ class Segmentor:
         self._from_array = _pipeline(dataset["pipeline"], "LoadImageFromNDArray")
         self.model = init_model(config, device="cpu")
         load_for_evaluation(self.model, checkpoint)
+        trained, key = classes_of(checkpoint), "test_dataloader.dataset"
+        refuse_other_classes(str(checkpoint), trained, self.classes, key, SAME_ORDER)
         if reduce is not None:
             (name,) = choose_reductions(self.model, [reduce])
             for layer in ffc_layers(self.model):
@@ -96,7 +105,9 @@ class Segmentor:
         Raises:
             UnreadableError: the file cannot be decoded.
             ValueError: the array is no image.
+            TypeError: neither a file name nor an array.
         """
+        check_kind(image)
         if isinstance(image, np.ndarray):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
                 raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")

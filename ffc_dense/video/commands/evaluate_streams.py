@@ -24,9 +24,10 @@ from ...cli.shipped_configs import config_path
 from ...errors import UserError
 from ...errors.reporting import add_debug_argument, reading_input, reporting
 from ...method.reductions import STOCK
-from ...openmmlab.inputs.checkpoint import load_for_evaluation
+from ...openmmlab.inputs.checkpoint import classes_of, load_for_evaluation
 from ...openmmlab.inputs.config_errors import explain_build
 from ...openmmlab.inputs.read_config import read_config
+from ...reliability.fitting import refuse_other_classes
 from ..evaluation.streams import RULES, accuracies, collect, combined, reductions_of
 from ..model.classifiers import VideoClassifier
 
@@ -55,6 +56,8 @@ def outputs_of(cfg: Config, checkpoint: str, device: str) -> tuple[VideoClassifi
                 raise UserError(f"model.type: {type(model).__name__}, expected a VideoClassifier")
             load_for_evaluation(model, checkpoint)
             loader = Runner.build_dataloader(cfg.test_dataloader, seed=0)
+            tested, key = loader.dataset.metainfo.get("classes") or (), "test_dataloader.dataset"
+            refuse_other_classes(checkpoint, classes_of(checkpoint), tested, key, "test on the training's classes")
         names, labels, outputs = zip(*collect(model, loader), strict=True)
     return model, list(names), torch.tensor(labels), torch.stack(outputs, 1)
 

@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from ...classification.evaluation.predictions import write_rows
 from ...errors import UserError
+from ...errors.quiet import framework_output
 from ...errors.reporting import reading_input
 from ...openmmlab.inputs.config_errors import explain_build
 from ...pictures.files import Job, collect
@@ -27,7 +28,7 @@ def main(args: argparse.Namespace, cfg: Config) -> int:
     images = [job.source for job in jobs if not job.video]
     if images:
         raise UserError(f"--input: {images[0]} is an image, and {args.config} classifies videos")
-    with reading_input(partial(explain_build, cfg=cfg)):
+    with framework_output(args.verbose), reading_input(partial(explain_build, cfg=cfg)):
         classifier = ClipClassifier(cfg, args.checkpoint, args.device, args.reduce)
     rows = []
 

@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from PIL import Image
 from small_classifier import disagreeing
+from tools_in_process import run_tool
 
 from ffc_dense.classification import Classifier
 from ffc_dense.classification.commands import evaluate, predict
@@ -215,6 +216,73 @@ def test_a_classifier_refuses_what_is_no_image(folder, tmp_path):
         classifier(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
         classifier(np.zeros((4, 4), np.uint8))
+
+
+def test_a_pil_image_and_a_config_of_another_framework_are_named(folder):
+    classifier = Classifier(str(FFC), "ffc.pth", "cpu")
+    with pytest.raises(TypeError, match=r"got PIL\..*; of a PIL image np\.asarray\(image\.convert"):
+        classifier(Image.open(images()[0]))
+    other = ROOT / "configs/mini_cityscapes/pspnet_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
+    for config in (str(other), Config.fromfile(other)):
+        with pytest.raises(UserError, match=r"is one of MMSegmentation .*expected one of MMPretrain"):
+            Classifier(config, "ffc.pth", "cpu")
+    with pytest.raises(UserError, match="is one of MMSegmentation"):
+        evaluated(other, "ffc.pth", "--output", "refused")
+
+
+def test_a_layer_put_in_the_classifiers_place_is_shown_as_the_one_output(folder):
+    classifier = Classifier(str(FFC), "ffc.pth", "cpu")
+    head = classifier.model.head
+    head.fc = torch.nn.Linear(head.fc.in_features, 10)
+    found = classifier(images()[0])
+    assert [each.label for each in found.outputs] == [found.label]
+
+
+def test_an_averaged_model_is_scored_by_its_average(folder):
+    """mmengine's EMAHook saves the average under ``state_dict``."""
+    average, last = model_of(FFC, 0), model_of(FFC, 1)
+    meta = dict(dataset_meta=dict(classes=tuple(CLASSES)))
+    ema = {f"module.{key}": value for key, value in last.state_dict().items()}
+    torch.save({"state_dict": average.state_dict(), "ema_state_dict": ema, "meta": meta}, "ema.pth")
+    evaluated(FFC, "ema.pth", "--reduce", "mean", "--output", "ema")
+    results = json.loads(Path("ema/reductions.json").read_text())["results"]
+    assert results["mean"]["top1"] == pytest.approx(top(literal_logits(FFC, average).mean(0), 1), abs=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["vote", "mean"])
+def test_test_time_augmentation_averages_what_each_test_mode_gives(folder, reduction):
+    """mmpretrain's test.py: the probabilities of an image and of its mirror image are averaged."""
+    option = f"head.test_reduce={reduction}"
+    command = ["test", FFC, "ffc.pth", "--tta", "--work-dir", f"tta_{reduction}", "--cfg-options"]
+    code, _, err = run_tool("mmseg_tool", *command, f"model.{option}")
+    assert code == 2 and "write model.module.head.test_reduce" in err.splitlines()[-1]
+    code, _, err = run_tool("mmseg_tool", *command, f"model.module.{option}")
+    assert code == 0, err[-2000:]
+    found = json.loads(next(Path(f"tta_{reduction}").glob("*/*.json")).read_text())
+    model = model_of(FFC)
+    model.head.fc.test_reduce = reduction
+    cfg = Config.fromfile(FFC)
+    cfg.model.data_preprocessor = cfg.model.get("data_preprocessor") or cfg.data_preprocessor
+    mean, std = (torch.tensor(cfg.model.data_preprocessor[key]).view(3, 1, 1) for key in ("mean", "std"))
+    scores = []
+    for image in images():
+        pixels = np.asarray(Image.open(image).resize((32, 32), Image.BILINEAR), dtype=np.float32).transpose(2, 0, 1)
+        x = (torch.from_numpy(pixels) - mean) / std
+        with torch.no_grad():
+            scores.append(model(torch.stack([x, x.flip(2)])).softmax(1).mean(0))
+    assert found["accuracy/top1"] == pytest.approx(top(torch.stack(scores), 1), abs=1e-4)
+
+
+def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(folder, capfd):
+    said = {}
+    for verbose in ([], ["--verbose"]):
+        evaluated(FFC, "ffc.pth", "--reduce", "mean", "--output", f"loud{len(verbose)}", *verbose)
+        out, err = capfd.readouterr()
+        assert len(out.splitlines()) == 4 and out.startswith("| reduction |")
+        said[bool(verbose)] = [line for line in err.splitlines() if " - INFO - " in line]
+        (log,) = Path(f"loud{len(verbose)}").glob("*/*.log")
+        assert "Config:" in log.read_text()
+    assert len(said[True]) > 5 and not [line for line in said[False] if "Iter(test)" not in line]
 
 
 def test_predict_writes_pictures_and_rows_and_names_what_it_skips(folder, tmp_path, capsys):

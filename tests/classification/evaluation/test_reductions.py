@@ -5,6 +5,7 @@ import torch
 
 pytest.importorskip("mmpretrain")
 
+from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from small_classifier import K, build, config, images, samples
 
@@ -97,6 +98,14 @@ def test_stock_members_vote_with_one_output_each(literal):
         assert any(torch.allclose(found[n], logits[m, n].softmax(0), atol=1e-5) for m in literal.winners(ballot, 1e-5))
     with reduced(model, "mean"):
         torch.testing.assert_close(scores(model), logits.mean(0).softmax(1))
+
+
+@pytest.mark.parametrize("kind", ["mmpretrain.LinearClsHead", "mmpretrain.models.LinearClsHead", LinearClsHead])
+def test_a_head_is_joined_however_its_type_is_written(kind):
+    member = dict(config(), type="mmpretrain.ImageClassifier")
+    member["head"] = dict(type=kind, num_classes=K, in_channels=32)
+    model = MODELS.build(dict(type="ClassifierEnsemble", member=member, size=2))
+    assert len(model.outputs(images())) == 2
 
 
 def test_what_cannot_be_joined_is_refused_by_name():

@@ -100,3 +100,15 @@ def test_a_lazy_evaluation_changes_no_file_of_the_run(run):
     after = contents(folder)
     assert {path: after[path] for path in before} == before
     assert (folder / "eval_only" / "log.txt").is_file() and (folder / "results.json").is_file()
+
+
+def test_a_lazy_evaluation_refuses_classes_in_another_order_than_in_the_training(run):
+    from tiny_training import tiny_model
+
+    Path("lazy.py").write_text(LAZY + 'dataloader.test.dataset = dict(names="eval_only_val")\n')
+    names = ["0", "1", "2", "3", "5", "4", "6", "7", "8", "9"]
+    torch.save({"model": tiny_model().state_dict(), "class_names": names}, "swapped.pth")
+    code, _, err = run_tool(
+        "lazyconfig_train_net", "--config-file", "lazy.py", "--eval-only", "train.init_checkpoint=swapped.pth"
+    )
+    assert code == 2 and "eval_only_val: class 4 is '4', in the training of swapped.pth it was '5'" in err, err[-2000:]

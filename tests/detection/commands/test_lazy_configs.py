@@ -13,7 +13,7 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from tiny_datasets import register
 
-from ffc_dense.detection import Detector, EvalCheckpointer
+from ffc_dense.detection import Detector, DetectorEnsemble, EvalCheckpointer, PerReduction
 from ffc_dense.detection.commands import script_of
 from ffc_dense.frameworks import DETECTRON2
 from ffc_dense.method.reductions import reduced
@@ -121,6 +121,23 @@ def test_opinions_are_written_without_changing_the_scores(tmp_path, name):
     assert ("vote_count" in entries[0]) == (name == "ffc")
 
 
+def test_an_ensemble_of_lazy_configs_is_scored_as_its_models_detect(tmp_path):
+    code, _, err = run_tool("eval_coco", "--config-file", "ffc.py", "--output", tmp_path, "--ensemble", "stock.pth",
+                            "--ensemble-configs", "stock.py", "train.init_checkpoint=ffc.pth")  # fmt: skip
+    assert code == 0, err[-3000:]
+    report = json.loads((tmp_path / "ensemble.json").read_text())
+    cfg = LazyConfig.load("ffc.py")
+    members = [instantiate(LazyConfig.load(f"{name}.py").model).eval() for name in ("ffc", "stock")]
+    for member, name in zip(members, ("ffc", "stock"), strict=True):
+        EvalCheckpointer(member).load(f"{name}.pth")
+    evaluators = {name: COCOEvaluator(cfg.dataloader.test.dataset.names, use_fast_impl=False)
+                  for name in ("vote", "mean")}  # fmt: skip
+    loader = instantiate(cfg.dataloader.test)
+    expected = inference_on_dataset(DetectorEnsemble(members), loader, PerReduction(evaluators))
+    for name in ("vote", "mean"):
+        assert report["results"][name]["bbox"]["AP50"] == pytest.approx(expected[name]["bbox"]["AP50"], abs=1e-9)
+
+
 def test_analysis_gradcam_and_export_take_it(folder, tmp_path):
     images = folder / "coco" / "val2017"
     code, _, err = run_tool("analyze_outputs", "ffc.py", "ffc.pth", "--output", tmp_path / "a", "--gallery", "1")
@@ -167,7 +184,11 @@ def test_predict_draws_and_a_detector_finds_what_the_model_finds(folder, tmp_pat
         ("eval_coco", ["--config-file", "ffc.py"], "nothing to evaluate: add train.init_checkpoint=CHECKPOINT"),
         ("eval_coco", ["--config-file", "ffc.py", "train.init_checkpoint=stock.pth"], "cls_score.filters.0"),
         ("eval_coco", ["--config-file", "ffc.py", "--weights-only", "train.init_checkpoint=ffc.pth"], "is a program"),
-        ("eval_coco", ["--config-file", "ffc.py", "--ensemble", "ffc.pth", "--output", "x"], "LazyConfig's yaml twin"),
+        (
+            "eval_coco",
+            ["--config-file", "ffc.py", "--ensemble", "ffc.pth", "train.init_checkpoint=ffc.pth"],
+            "--output",
+        ),
         ("analyze_outputs", ["ffc.py", "ffc.pth", "model.roi_headz=1"], "did you mean roi_heads"),
         ("analyze_outputs", ["ffc.py", "ffc.pth", "dataloader.test.dataset.names=gone"], "is registered as 'gone'"),
         ("gradcam", ["ffc.py", "stock.pth", "--input", "coco/val2017", "--output", "x"], "cls_score.filters.0"),

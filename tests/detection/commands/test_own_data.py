@@ -57,8 +57,8 @@ def forget():
 
 
 def test_the_commands_of_the_docs_train_evaluate_and_show_the_names(data, capsys):
-    page = (ROOT / "docs/how-to/datasets.md").read_text()
-    (block,) = re.findall(r"### Your own data.*?```bash\n(.*?)```", page, re.DOTALL)
+    page = (ROOT / "docs/start/own-data-detectron2.md").read_text()
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     train, evaluate, predict = (shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines())
     main([*train, *SHORT])
     forget()
@@ -92,6 +92,44 @@ def test_another_number_of_classes_is_refused_with_what_to_set(tmp_path, command
     code, _, err = run_tool(tool, *args)
     line = err.splitlines()[-1]
     assert code == 2 and f"{key} is 7, --dataset my_val has 10 classes (0, 1, 2, 3, 4, ...): set {key} to 10" in line
+
+
+@pytest.mark.parametrize("command", ["eval_only", "evaluate", "ensemble", "analyze"])
+def test_classes_in_another_order_than_in_the_training_are_refused(tmp_path, monkeypatch, command):
+    write_model(tmp_path, "my_val")
+    config, same, swapped = (tmp_path / name for name in ("config.yaml", "model.pth", "swapped.pth"))
+    weights = torch.load(same)
+    torch.save({**weights, "class_names": ["0", "2", "1", *map(str, range(3, 10))]}, swapped)
+    torch.save({**weights, "class_names": [*map(str, range(9)), "nine"]}, same)  # renamed alone: passes
+    tool, args = {
+        "eval_only": ("train_net", ["--config-file", config, "--eval-only", *own(), "MODEL.WEIGHTS", swapped]),
+        "evaluate": ("eval_coco", ["--config-file", config, *own(), "MODEL.WEIGHTS", swapped]),
+        "ensemble": ("eval_coco", ["--config-file", config, *own(), "--output", tmp_path, "--ensemble", swapped,
+                                   "MODEL.WEIGHTS", same]),
+        "analyze": ("analyze_outputs", [config, swapped, *own()]),
+    }[command]  # fmt: skip
+    code, _, err = run_tool(tool, *args)
+    line = err.splitlines()[-1]
+    assert code == 2 and f"my_val: class 1 is '1', in the training of {swapped} it was '2', so that" in line, err[
+        -2000:
+    ]
+
+
+@pytest.mark.parametrize("tool", ["eval_coco", "analyze_outputs"])
+def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(tmp_path, tool):
+    write_model(tmp_path, "my_val")
+    config, weights = tmp_path / "config.yaml", tmp_path / "model.pth"
+    first = ["--config-file", config, "MODEL.WEIGHTS", weights] if tool == "eval_coco" else [config, weights]
+    found = []
+    for number, flags in enumerate(([], ["--verbose"])):
+        output = ["--output", tmp_path / f"{number}", *flags, *own()]
+        code, out, err = run_tool(tool, *first[:2], *output, *first[2:])
+        assert code == 0, err[-2000:]
+        found.append((out.replace(str(tmp_path / f"{number}"), ""), err))
+    (quiet, few), (loud, many) = found
+    assert quiet == loud and quiet.startswith("|")
+    assert "Evaluate annotation type" in many and "Evaluate annotation type" not in few  # pycocotools prints it
+    assert len(few.splitlines()) < 10 < len(many.splitlines())
 
 
 def test_only_the_splits_that_a_command_uses_must_be_registered(tmp_path):

@@ -122,7 +122,7 @@ def test_the_config_is_read_once(tool, here, monkeypatch):
         file.write("model = dict()\n")
     tool.main(["--device", "cpu", "train", "warm.py", "--resume"])
     assert read == ["warm.py"]
-    [(_, args, cfg)] = runs
+    [(_, args, cfg, _)] = runs
     assert args == ["warm.py", "--cfg-options", *tool.DDP_ON_CPU] and cfg.load_from == "stock.pth"
 
 

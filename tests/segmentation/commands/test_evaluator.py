@@ -16,6 +16,7 @@ import small_segmentor
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmseg.datasets import CityscapesDataset
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS, MODELS
 from mmseg.structures import SegDataSample
@@ -42,6 +43,14 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     model = small_segmentor.disagreeing(MODELS.build(Config.fromfile(path).model))
     torch.save({"state_dict": model.state_dict()}, folder / "model.pth")
+    classes = list(CityscapesDataset.METAINFO["classes"])
+    for name, trained in {
+        "same": classes,
+        "renamed": [*classes[:-1], "bike"],
+        "swapped": [classes[1], classes[0], *classes[2:]],
+    }.items():
+        meta = {"dataset_meta": {"classes": tuple(trained)}}
+        torch.save({"state_dict": model.state_dict(), "meta": meta}, folder / f"{name}.pth")
     return folder
 
 
@@ -135,6 +144,47 @@ def test_a_config_without_an_evaluator_is_refused_by_its_key(folder):
     for tool in ("eval_cityscapes", "analyze_outputs"):
         code, _, said = run_tool(tool, path, folder / "model.pth", "--output", folder / "none")
         assert code == 2 and "test_evaluator: the config has none" in said
+
+
+COMMANDS = {
+    "evaluate": ("eval_cityscapes", ["--no-png", "--output", "order"]),
+    "ensemble": ("eval_cityscapes", ["--no-png", "--output", "order", "--ensemble", "swapped.pth"]),
+    "analyze": ("analyze_outputs", ["--output", "order"]),
+    "predict": ("demo_segment", ["--input", "data/mini_cityscapes/leftImg8bit/val", "--output", "order"]),
+    "gradcam": ("gradcam", ["--input", "data/mini_cityscapes/leftImg8bit/val", "--output", "order"]),
+    "test": ("mmseg_tool", []),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_classes_in_another_order_than_in_the_training_are_refused(folder, monkeypatch, command):
+    monkeypatch.chdir(folder)
+    tool, arguments = COMMANDS[command]
+    weights = "same.pth" if command == "ensemble" else "swapped.pth"
+    code, _, said = run_tool(tool, *["test"] * (command == "test"), "tiny.py", weights, *arguments)
+    told = "class 0 is 'road', in the training of swapped.pth it was 'sidewalk'"
+    assert code == 2 and said.count(told) == 1 and told in said.splitlines()[-1], said
+
+
+@pytest.mark.parametrize("command", ["evaluate", "analyze"])
+def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(folder, monkeypatch, command):
+    monkeypatch.chdir(folder)
+    tool, arguments = COMMANDS[command]
+    found = []
+    for flags in ([], ["--verbose"]):
+        code, out, said = run_tool(tool, "tiny.py", "same.pth", *arguments, *flags)
+        assert code == 0, said
+        found.append((out, [line for line in said.splitlines() if " - INFO - " in line and "Iter(test)" not in line]))
+    (quiet, none), (loud, many) = found
+    assert quiet == loud and quiet and not none
+    assert len(many) > 5
+
+
+@pytest.mark.parametrize("weights", ["same.pth", "renamed.pth"])
+def test_the_same_order_is_evaluated_whatever_the_names(folder, monkeypatch, weights):
+    monkeypatch.chdir(folder)
+    code, _, said = run_tool("eval_cityscapes", "tiny.py", weights, "--no-png", "--output", "order", "--reduce", "mean")
+    assert code == 0, said
 
 
 @pytest.mark.parametrize("options", [{}, dict(ignore_index=0), dict(nan_to_num=-1), dict(iou_metrics=["mFscore"])])

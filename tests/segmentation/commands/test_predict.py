@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import DATASETS, METRICS, MODELS
 from mmseg.structures import SegDataSample
+from PIL import Image
 from small_segmentor import disagreeing
 
 from ffc_dense.errors import UserError
@@ -98,6 +99,15 @@ def test_what_does_not_fit_is_refused(folder, segmentor):
         segmentor(folder / "images" / "torn.png")
     with pytest.raises(ValueError, match=r"image must be \(H, W, 3\) uint8, got \(4, 5\)"):
         segmentor(np.zeros((4, 5), np.uint8))
+
+
+def test_a_pil_image_and_a_config_of_another_framework_are_named(folder, segmentor):
+    with pytest.raises(TypeError, match=r"got PIL\..*; of a PIL image np\.asarray\(image\.convert"):
+        segmentor(Image.new("RGB", (8, 8)))
+    other = ROOT / "configs/mini_imagenet/resnet18_1xb32-504_mini-imagenet-64x64.py"
+    for config in (other, Config.fromfile(other)):
+        with pytest.raises(UserError, match=r"is one of MMPretrain .*expected one of MMSegmentation"):
+            Segmentor(config, folder / "a.pth", "cpu")
 
 
 @pytest.mark.parametrize("wrapper", [None, "RepeatDataset", "ConcatDataset"])

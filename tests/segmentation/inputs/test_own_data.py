@@ -1,6 +1,8 @@
 """A folder of images and masks and a list of classes by ``--data``; the check of any mmseg dataset."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -69,22 +71,26 @@ def program(*arguments):
 
 
 @pytest.mark.usefixtures("quick")
-def test_train_evaluate_and_predict_take_the_folder(lakes, capfd):
+def test_the_commands_of_the_docs_train_evaluate_and_predict(lakes, capfd):
+    page = (ROOT / "docs/start/own-data-mmseg.md").read_text()
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    tiny = str(write_config(lakes.parent))
+    block = block.replace("\\\n", " ").replace(f"{PSP.parent.name}/{PSP.name}", tiny).replace("iter_400", "iter_2")
+    train, evaluate, predict = (shlex.split(line)[1:] for line in block.splitlines())
     short = ["train_cfg.max_iters=2", "default_hooks.checkpoint.interval=2", "train_cfg.val_interval=2",
              "default_hooks.preemption.interval=0", "train_dataloader.batch_size=2"]  # fmt: skip
-    tiny = write_config(lakes.parent)
-    assert program("train", tiny, "--data", "lakes", "--work-dir", "out", "--cfg-options", *short) == 0
+    assert program(*train, "--cfg-options", *short) == 0
     said = capfd.readouterr().out
     for loader in ("train", "val"):
         assert f"dataset check: {loader}_dataloader, a BaseSegDataset: ok" in said
-    assert program("evaluate", tiny, "out/iter_2.pth", "--data", "lakes", "--output", "scores") == 0
-    found = json.loads(Path("scores/reductions.json").read_text())["results"]["vote"]
+    assert program(*evaluate) == 0
+    scores = Path("work_dirs/lakes/eval_iter_2")
+    found = json.loads((scores / "reductions.json").read_text())["results"]["vote"]
     assert set(found["IoU"]) == set(NAMES)
-    assert sorted(path.name for path in Path("scores/png/vote").iterdir()) == ["0.png", "1.png"]
+    assert sorted(path.name for path in (scores / "png/vote").iterdir()) == ["0.png", "1.png"]
     shutil.rmtree("lakes/masks")  # prediction reads no mask
-    (image, *_) = sorted(lakes.glob("images/val/*"))
-    assert program("predict", tiny, "out/iter_2.pth", "--data", "lakes", "--input", image, "--output", "drawn") == 0
-    assert any(Path("drawn").iterdir())
+    assert program(*predict) == 0
+    assert len([*Path("work_dirs/lakes/pictures").iterdir()]) == 2
 
 
 @pytest.mark.parametrize("model", ["binary", "cascade"])
@@ -131,7 +137,7 @@ def test_what_is_wrong_with_the_folder_is_named(lakes, name, capfd):
     corrupt(lakes)
     with pytest.raises(UserError, match=said):
         own_data_options(Config.fromfile(PSP), lakes if name != "a space" else "my lakes", "train")
-    assert program("train", PSP, "--data") == 2 and "--data: expected a folder" in capfd.readouterr().err
+    assert program("train", PSP, "--data") == 2 and "--data: expected the folder" in capfd.readouterr().err
 
 
 # The check of any dataset

@@ -16,7 +16,9 @@ pytest.importorskip("sklearn")
 from mmengine.config import Config
 from skimage.registration import optical_flow_tvl1
 
-from ffc_dense.classification.commands import predict
+from ffc_dense.classification import Classifier
+from ffc_dense.classification.commands import evaluate, export, predict
+from ffc_dense.classification.commands.analyze import analyze
 from ffc_dense.cli import extract_flow
 from ffc_dense.data import flow
 from ffc_dense.data.hmdb51_files import read_split
@@ -117,3 +119,30 @@ def test_an_image_is_refused(model, tmp_path):
     arguments = [*model, "--input", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
     with pytest.raises(UserError, match=r"a\.png is an image, and .*config\.py classifies videos"):
         predict.main(predict.parse_args(arguments))
+
+
+@pytest.mark.parametrize("stream", ["rgb"], indirect=True)
+def test_commands_for_images_refuse_clips_in_one_sentence(model, tmp_path):
+    (config, weights), said = model, r"test_dataloader\.dataset: it holds clips, .* takes images"
+    with pytest.raises(UserError, match=said):
+        Classifier(config, weights, "cpu")
+    with pytest.raises(UserError, match=said):
+        export.load(config, weights, [], None, [])
+
+
+@pytest.mark.parametrize("stream", ["rgb"], indirect=True)
+def test_an_analysis_counts_videos_as_the_evaluation_scores_them(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    report = analyze(*model, [], 2, str(tmp_path / "analysis"))
+    arguments = [*model, "--reduce", "vote,out1", "--output", str(tmp_path / "scores"), "--device", "cpu"]
+    evaluate.main(evaluate.parse_args(arguments))
+    scores = json.loads((tmp_path / "scores/reductions.json").read_text())["results"]
+    rows = {row["name"]: row for row in report["outputs"]}
+    for name in ("vote", "out1"):
+        assert rows[name]["top1"] == pytest.approx(scores[name]["top1"])
+    assert report["decisions"] == report["images"] == len(read_split(data_root(model[0]), 1)[1]) // 2
+
+
+def data_root(config):
+    return Config.fromfile(config).test_dataloader.dataset.data_root
