@@ -1,4 +1,4 @@
-"""Scores of finished detectron2 and mmseg runs, and what they say about FFC against its stock twin.
+"""Scores of finished runs, and the comparison of FFC with its baseline.
 
 ``read_runs`` -> ``compare`` -> ``markdown`` and ``plot``; ``tools/results_table.py`` is the command line. Neither
 framework needs to be installed.

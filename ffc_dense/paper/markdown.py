@@ -17,7 +17,7 @@ TITLES = {
 
 
 def report(comparisons: list[Comparison], reductions: list[str] | None = None) -> str:
-    """Every table that has a row. ``reductions``: of FFC, a row each; by default all that were evaluated."""
+    """Every table that has a row. ``reductions``: test modes of FFC, a row each; by default all that were evaluated."""
     parts = []
     for number in filter(None, TITLES):
         rows = [group for group in comparisons if group.system and group.system.table == number]
@@ -34,7 +34,7 @@ def report(comparisons: list[Comparison], reductions: list[str] | None = None) -
 
 
 def scores(comparisons: list[Comparison], reductions: list[str] | None = None) -> str:
-    """A row per classifier and reduction: mean over seeds, the paper's number, the difference to stock."""
+    """A row per classifier and test mode: mean over seeds, the paper's number, the difference to stock."""
     if not comparisons:
         return "no runs"
     metrics = comparisons[0].framework.metrics
@@ -53,7 +53,7 @@ def scores(comparisons: list[Comparison], reductions: list[str] | None = None) -
 
 
 def chosen(group: Comparison, variant: str, reductions: list[str] | None) -> list[str]:
-    """The reductions that get a row: those asked for, or those evaluated; at least the paper's."""
+    """The test modes that get a row: those asked for, or those evaluated; at least the paper's."""
     return reductions or group.reductions(variant) or ["vote"]
 
 
@@ -103,7 +103,7 @@ def _difference(group: Comparison, variant: str, reduction: str, metric: str) ->
 
 
 def seed_table(comparisons: list[Comparison], reductions: list[str] | None = None) -> str:
-    """A row per config, reduction and metric with at least one seed in both; '' if there is none."""
+    """A row per config, test mode and metric with at least one seed in both; '' if there is none."""
     lines = []
     for group in comparisons:
         for variant in group.variants:
