@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--reduce",
         nargs="+",
         metavar="NAME",
-        help="reductions of FFC that get a row (vote, mean, out1 ...); default: all that there are",
+        help="test modes of FFC that get a row (vote, mean, out1 ...); default: all that there are",
     )
     parser.add_argument("--json", metavar="FILE", help="write every run, mean and test there too")
     parser.add_argument("--plot", metavar="PNG", help="write a picture of AP and mIoU there")
