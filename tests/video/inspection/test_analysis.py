@@ -72,11 +72,12 @@ def test_the_gallery_shows_frames_of_the_video_in_time_order(data, tmp_path):
     frames = ClipClassifier.frames(entry["image"])
     with Image.open(tmp_path / entry["frames"]) as picture:
         shown = np.asarray(picture)
-    width = shown.shape[1] // 4
+    height, width = (side // 2 for side in shown.shape[:2])
     for place, number in enumerate((0, 1 / 3, 2 / 3, 1)):
         expected = frames[round(number * (len(frames) - 1))]
-        assert np.array_equal(shown[:, place * width : (place + 1) * width], expected)
-    assert (entry["height"], entry["width"]) == shown.shape[:2] and entry["boxes"][0]["box"][2:] == [4 * width, 72]
+        top, left = place // 2 * height, place % 2 * width
+        assert np.array_equal(shown[top : top + height, left : left + width], expected)
+    assert (entry["height"], entry["width"]) == shown.shape[:2] and entry["boxes"][0]["box"][2:] == [2 * width, 144]
     cards = gallery(Analysis(tmp_path, found), 0, 16)
     assert cards["unit"] == "videos" and all(card["href"].startswith("data:image/jpeg") for card in cards["cards"])
     assert {card["title"] for card in cards["cards"]} <= {video.path(data).name for video in read_split(data, 1)[1]}
