@@ -12,7 +12,7 @@ from .maps import Explained
 OUTLINE = VERMILION
 COLOURS = "viridis"  # even steps of lightness, for every kind of colour vision
 OPACITY = 0.62
-HEIGHT = 2.3  # inches, of a panel
+HEIGHT = 2.3  # inches: the most of a panel
 NARROWEST, WIDEST = 1.75, 4.6  # inches: the titles must fit, a row of panoramas must too
 
 
@@ -67,12 +67,13 @@ def draw(picture: Picture) -> bytes:
     height, width = picture.image.shape[:2]
     shapes = [(width, height)] + [(right - left, bottom - top)] * len(picture.outputs)
     panels = [float(np.clip(HEIGHT * w / h, NARROWEST, WIDEST)) for w, h in shapes]
+    high = max(min(HEIGHT, panel * h / w) for panel, (w, h) in zip(panels, shapes, strict=True))
     places = arranged(len(panels), sum(panels) <= 16)
     rows, columns = len(places), len(places[0])
     widths = panels if rows == 1 else [max(panels)] * columns
     figure, axes = plt.subplot_mosaic(
         places, layout="constrained", width_ratios=widths,
-        figsize=(sum(widths) + 0.25 * columns + 0.9, (HEIGHT + 0.7) * rows + 0.2),
+        figsize=(sum(widths) + 0.25 * columns + 0.9, (high + 0.7) * rows + 0.2),
     )  # fmt: skip
     for axis in axes.values():
         axis.set_axis_off()
