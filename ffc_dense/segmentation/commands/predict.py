@@ -7,9 +7,8 @@ out; the exit code is then 1.
     python tools/demo_segment.py CONFIG.py model.pth --input street.jpg --output out --maps
 
 ``--maps`` draws confidence beside the labels and, where outputs vote, agreement: how many outputs chose the class.
-``--stock`` draws another model beside this one, and where the two disagree.
 ``--save-maps`` writes them as numbers into the folder ``maps`` beside the pictures: an .npz and greyscale PNGs for
-each image.
+each image. ``--stock`` draws another model beside this one, and where the two disagree.
 """
 
 import argparse
