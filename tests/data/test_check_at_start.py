@@ -254,6 +254,7 @@ def test_labels_to_ignore_throughout_train_in_mmseg(cityscapes):
     assert Path("out/iter_1.pth").is_file()
 
 
+@pytest.mark.ci
 def test_the_first_of_several_processes_stops_all(coco):
     path = COCO["truncated JPEG"][0](coco)
     command = [TOOLS / "train_net.py", "--config-file", YAML, "--num-gpus", 2, "--dist-url", "auto"]

@@ -173,6 +173,7 @@ def test_resume_evaluates_the_last_checkpoint_into_a_folder_of_its_own(evaluated
     assert (trained / "config.yaml").read_text() == "SEED: 7\n"  # the training's own stays
 
 
+@pytest.mark.ci
 def test_two_processes_find_what_one_finds(evaluated):
     folder, _ = evaluated
     done = run(folder, "--reduce", "vote,out1", "--output", "two", "--num-gpus", "2", "MODEL.DEVICE", "cpu")
