@@ -56,18 +56,18 @@ class AnalysisTestLoop(AllReductionsTestLoop):
             self._elect()
 
     def class_accuracy(self, name: str) -> dict[str, float | None]:
-        """Per class, the share in percent of its images that a reduction got right; None without images."""
+        """Per class, the share in percent of its images that a test mode got right; None without images."""
         counts = zip(self.class_names, self.right_of[name].tolist(), self.images_of.tolist(), strict=True)
         return {label: 100 * right / total if total else None for label, right, total in counts}
 
     def _count_units(self, layer: nn.Linear, args: tuple) -> None:
         if not self.analysis.is_ffc:
             self.analysis.activity.update(active_units([args[0]], -1, False))
-        elif layer.test_reduce == "out1":  # the same feature comes under every reduction
+        elif layer.test_reduce == "out1":  # the same feature comes under every test mode
             self.analysis.activity.update(active_units(layer.stages(args[0]), -1, layer.interpolate))
 
     def _note(self, name: str, samples: list) -> None:
-        """Take what was predicted under one reduction; Out1 comes first."""
+        """Take what was predicted under one test mode; Out1 comes first."""
         if "gt_label" not in samples[0]:
             raise ValueError("the test set has no labels: an analysis compares the predictions with them")
         scores = torch.stack([sample.pred_score for sample in samples]).float()
@@ -109,7 +109,7 @@ class AnalysisTestLoop(AllReductionsTestLoop):
 
 
 def _also(note, name: str, process):
-    """An evaluator's ``process`` that shows the samples to ``note`` first: later they are dicts of all reductions."""
+    """An evaluator's ``process`` that shows the samples to ``note`` first: later they are dicts of all test modes."""
 
     def both(data_samples, data_batch=None):
         note(name, data_samples)

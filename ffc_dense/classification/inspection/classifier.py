@@ -44,7 +44,7 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Prediction(Opinion):
-    """What a classifier decides, and what each output said.
+    """What a classifier decides, and the vote of each output.
 
     Args:
         scores: (K,), the probability of every class.
@@ -83,7 +83,7 @@ class Classifier:
     Raises:
         FileNotFoundError, RuntimeError: as :func:`load_for_evaluation`.
         UserError: the config's file cannot be read, or a value of it is wrong. See :func:`check_config`.
-        ValueError: ``reduce`` is no reduction of the model, or the config has no test dataset with a pipeline.
+        ValueError: ``reduce`` is no test mode of the model, or the config has no test dataset with a pipeline.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Classifier:
         return sample.output_labels.tolist(), sample.output_scores.tolist()
 
     def draw(self, image: np.ndarray, prediction: Prediction, scale: float | None = None) -> np.ndarray:
-        """``image`` above lines of text: the decision, and what each output said.
+        """``image`` above lines of text: the decision, and the vote of each output.
 
         Args:
             image: (H0, W0, 3).

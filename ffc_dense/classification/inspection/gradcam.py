@@ -23,7 +23,7 @@ class ImageExplainer:
     """Explains the decisions of a :class:`Classifier`, stock or FFC.
 
     Args:
-        classifier: its parameters no longer want gradients afterwards.
+        classifier: its parameters no longer require gradients afterwards.
 
     Raises:
         ValueError: the head does not end in a linear layer, or the model is no ``ImageClassifier``.

@@ -5,7 +5,7 @@ from detectron2.utils.visualizer import Visualizer
 
 from ...pictures.scale import readable_scale
 
-# Okabe and Ito's palette without black: told apart by colour-blind readers too. RGB in [0, 1].
+# Okabe and Ito's palette without black: distinct for colour-blind readers too. RGB in [0, 1].
 COLORS = [
     tuple(int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))
     for code in ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")
@@ -14,7 +14,7 @@ Rectangle = tuple[float, float, float, float]  # left, top, right, bottom, in pi
 
 
 def labels(instances: Instances, metadata: Metadata) -> list[str]:
-    """'cat 97%', and with opinions 'cat 97% 5/7': five of the seven outputs chose the detection's class."""
+    """'cat 97%', and with votes 'cat 97% 5/7': five of the seven outputs chose the detection's class."""
     names = [metadata.thing_classes[label] for label in instances.pred_classes.tolist()]
     found = [f"{name} {score:.0%}" for name, score in zip(names, instances.scores.tolist(), strict=True)]
     if not instances.has("class_votes"):

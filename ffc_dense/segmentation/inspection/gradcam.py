@@ -29,7 +29,7 @@ class RegionExplainer:
     """Explains regions of the label maps of a :class:`Segmentor`, stock or FFC.
 
     Args:
-        segmentor: its parameters no longer want gradients afterwards.
+        segmentor: its parameters no longer require gradients afterwards.
 
     Raises:
         ValueError: the decode head's classifier is no ``conv_seg``.

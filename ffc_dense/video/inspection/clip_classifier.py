@@ -35,7 +35,7 @@ class ClipClassifier:
     Raises:
         UserError: the model is no :class:`VideoClassifier`.
         FileNotFoundError, RuntimeError: as :func:`load_for_evaluation`.
-        ValueError: ``reduce`` is no reduction of the model.
+        ValueError: ``reduce`` is no test mode of the model.
     """
 
     def __init__(self, config: Config, checkpoint: str, device: str | None = None, reduce: str | None = None):

@@ -286,7 +286,7 @@ def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(folder, capf
     for verbose in ([], ["--verbose"]):
         evaluated(FFC, "ffc.pth", "--reduce", "mean", "--output", f"loud{len(verbose)}", *verbose)
         out, err = capfd.readouterr()
-        assert len(out.splitlines()) == 4 and out.startswith("| reduction |")
+        assert len(out.splitlines()) == 4 and out.startswith("| test mode |")
         said[bool(verbose)] = [line for line in err.splitlines() if " - INFO - " in line]
         (log,) = Path(f"loud{len(verbose)}").glob("*/*.log")
         assert "Config:" in log.read_text()
