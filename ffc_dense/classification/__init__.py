@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 try:
     import mmpretrain  # noqa: F401
+
+    from ..openmmlab.quiet_import import quiet_import
+
+    quiet_import("mmpretrain.datasets")
 except ModuleNotFoundError as error:
     if error.name != "mmpretrain":
         raise

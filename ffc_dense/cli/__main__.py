@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from ..errors import UserError
 from ..errors.reporting import reporting
 from ..frameworks import DETECTRON2, MMSEG, Framework, recognise
-from .entry import run
+from .entry import run, without_noise
 from .shipped_configs import config_path
 
 PROGRAM = "ffc-dense"
@@ -220,6 +220,7 @@ def _runner(name: str, command: Command, args: list[str]) -> Callable[[], None]:
     config = str(config_path(args[0]))
     framework, kind = recognise(config)
     need(framework)
+    without_noise()
     commands = importlib.import_module(f"{framework.adapter}.commands")
     if command.module:
         return lambda: run(command.module, [config, *args[1:]])

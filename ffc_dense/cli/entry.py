@@ -19,11 +19,16 @@ NOISE = (  # beginnings of other packages' warnings about themselves: a user of 
 PACKAGES = {framework.package for framework in FRAMEWORKS} | {"mmengine"}
 
 
-def run(module: str, argv: list[str] | None = None) -> None:
-    """Call ``module.command(argv)``. A framework that is not installed is one message and exit code 2."""
-    if not sys.warnoptions:  # the user's -W and PYTHONWARNINGS come first
+def without_noise() -> None:
+    """Leave out the warnings of ``NOISE`` from now on; the user's -W and PYTHONWARNINGS come first."""
+    if not sys.warnoptions:
         for text in NOISE:
             warnings.filterwarnings("ignore", re.escape(text))
+
+
+def run(module: str, argv: list[str] | None = None) -> None:
+    """Call ``module.command(argv)``. A framework that is not installed is one message and exit code 2."""
+    without_noise()
     with reporting(Path(sys.argv[0]).name):
         try:
             found = importlib.import_module(module)

@@ -97,7 +97,7 @@ def _look_like_label_ids(task: PairTask, values: np.ndarray) -> bool:
 
 
 def _wrong_values(task: PairTask, label: np.ndarray, wrong: list[tuple[int, int]]) -> tuple[str, str, str, str]:
-    # An unsigned file shows a negative label as its largest number; in 8 bits, -1 is 255 and cannot be told apart.
+    # An unsigned file shows a negative label as its largest number; in 8 bits, -1 cannot be distinguished from 255.
     largest = np.iinfo(label.dtype).max if label.dtype.kind == "u" and label.dtype.itemsize > 1 else None
     shown = []
     for value, count in wrong[:5]:

@@ -42,7 +42,7 @@ def over_files(
     Args:
         progress: show on stderr how far it is; where that is no terminal, only what takes longer than half a minute.
 
-    Raises ``concurrent.futures.process.BrokenProcessPool`` when a worker is killed, as for want of memory.
+    Raises ``concurrent.futures.process.BrokenProcessPool`` when a worker is killed, for example by a lack of memory.
     """
     seconds = 0.5 if sys.stderr.isatty() else 30
     bar = tqdm(total=len(tasks), desc=label, unit=" files", disable=not progress, mininterval=seconds, delay=seconds,

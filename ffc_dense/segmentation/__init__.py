@@ -8,7 +8,9 @@ Importing this package (``custom_imports`` in a config) registers the ``FFC*Head
 try:
     import mmseg  # noqa: F401
 
-    from . import quiet_import  # noqa: F401
+    from ..openmmlab.quiet_import import quiet_import
+
+    quiet_import("mmseg.datasets")
 except ModuleNotFoundError as error:
     if error.name != "mmseg":
         raise

@@ -50,6 +50,8 @@ def register(root: Path, kind: str) -> str:
         return _sem_seg(coco, name)
     if kind == "keypoints":
         _add_keypoints(annotations)
+    if kind == "lvis":
+        _as_lvis(annotations)
     files = {"json_file": str(annotations), "image_root": str(coco / "val2017")}
     if kind in ("coco", "keypoints"):
         register_coco_instances(name, {}, *files.values())
@@ -92,6 +94,15 @@ def _add_keypoints(annotations: Path) -> None:
         points = [value for i in range(17) for value in (x + width * i / 17, y + height / 2, 2)]
         each.update(keypoints=points, num_keypoints=17, category_id=1)
     content["categories"] = [{"id": 1, "name": "digit", "keypoints": [f"k{i}" for i in range(17)], "skeleton": []}]
+    annotations.write_text(json.dumps(content))
+
+
+def _as_lvis(annotations: Path) -> None:
+    content = json.loads(annotations.read_text())
+    for image in content["images"]:
+        image.update(neg_category_ids=[], not_exhaustive_category_ids=[])
+    for number, category in enumerate(content["categories"]):
+        category["frequency"] = "rcf"[number % 3]
     annotations.write_text(json.dumps(content))
 
 

@@ -1,4 +1,4 @@
-"""Evaluate an mmpretrain checkpoint on its test set, under any reduction of FFC's outputs, in one pass over the data.
+"""Evaluate an mmpretrain checkpoint on its test set, under any test mode of FFC, in one pass over the data.
 
 Scores are those of the config's own ``test_evaluator`` (Top-1 and Top-5; under the vote Top-5 is that of the winning
 output). Writes ``reductions.json`` into ``--output``. A checkpoint that lacks weights of the model, or was trained with
@@ -43,7 +43,7 @@ PROG = "evaluate"
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--opinions", action="store_true", help="write what each output said of every image")
+    parser.add_argument("--opinions", action="store_true", help="write the votes of the outputs for every image")
     return parsed(parser, argv)
 
 
@@ -70,12 +70,12 @@ def check_class_folders(runner: Runner, checkpoints: list[str]) -> None:
 
 
 def table(results: dict) -> str:
-    """Markdown, a row per reduction."""
+    """Markdown, a row per test mode."""
     found = dict.fromkeys(key for scores in results.values() for key, value in scores.items() if is_number(value))
     keys = [*(key for key in MMPRETRAIN.metrics if key in found), *(k for k in found if k not in MMPRETRAIN.metrics)]
     rows = [[name, *("-" if scores.get(k) is None else f"{scores[k]:.2f}" for k in keys)]
             for name, scores in results.items()]  # fmt: skip
-    return text.table(["reduction", *keys], rows)
+    return text.table(["test mode", *keys], rows)
 
 
 def with_opinions(runner: Runner) -> None:

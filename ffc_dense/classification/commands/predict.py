@@ -1,7 +1,7 @@
-"""Classify images, folders and videos with a trained mmpretrain model, stock or FFC, and write what it says.
+"""Classify images, folders and videos with a trained mmpretrain model, stock or FFC, and write its predictions.
 
-Writes a picture or an .mp4 for each file into the folder ``--output``, with the label, its probability and what each
-output said below the image, and ``predictions.csv`` and ``.json`` with a row for each image. ``--stock`` draws another
+Writes a picture or an .mp4 for each file into the folder ``--output``, with the label, its probability and the vote of
+each output below the image, and ``predictions.csv`` and ``.json`` with a row for each image. ``--stock`` draws another
 model beside this one, and whether the two disagree. Files that cannot be read are reported and left out; the exit code
 is then 1.
 
@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help=".pth file")
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders, videos")
     parser.add_argument("--output", required=True, metavar="FOLDER")
-    parser.add_argument("--opinions", action="store_true", help="what happens anyway: each output's label is shown")
+    parser.add_argument("--opinions", action="store_true", help="no effect: the vote of each output is always shown")
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
     add_stock_argument(parser)
     add_scale_argument(parser)

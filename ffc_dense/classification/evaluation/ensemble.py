@@ -30,7 +30,7 @@ class ClassifierEnsemble(BaseClassifier):
         data_preprocessor: for a ``member`` without one; mmengine's Runner gives it to every model.
 
     Raises:
-        ValueError: ``size`` is less than 1, or the head of ``member`` is none that has an FFC twin.
+        ValueError: ``size`` is less than 1, or the head of ``member`` has no FFC form.
     """
 
     def __init__(self, member: dict, size: int, data_preprocessor: dict | None = None):

@@ -1,4 +1,4 @@
-"""Evaluate an image classifier under several test reductions in one pass over the data."""
+"""Evaluate an image classifier under several test modes in one pass over the data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager

@@ -45,7 +45,7 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Prediction(Opinion):
-    """What a classifier decides, and what each output said.
+    """What a classifier decides, and the vote of each output.
 
     Args:
         scores: (K,), the probability of every class.
@@ -170,7 +170,7 @@ class Classifier:
         return sample.output_labels.tolist(), sample.output_scores.tolist()
 
     def draw(self, image: np.ndarray, prediction: Prediction, scale: float | None = None) -> np.ndarray:
-        """``image`` above lines of text: the decision, and what each output said.
+        """``image`` above lines of text: the decision, and the vote of each output.
 
         Args:
             image: (H0, W0, 3).

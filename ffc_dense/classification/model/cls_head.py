@@ -1,4 +1,4 @@
-"""What every FFC head adds to its mmpretrain twin.
+"""What every FFC head adds to mmpretrain's head.
 
 Shape shorthand: N images, C channels of the classified feature, K classes (``num_classes``), M outputs.
 """
@@ -23,7 +23,7 @@ else:
 class FFCClsHead(FFCHead, _Head):
     """Stands before an mmpretrain head in the bases of an ``FFC*Head``.
 
-    The head is identical to its mmpretrain twin, except that its last linear layer is an :class:`ffc_dense.FFCLinear`
+    The head is identical to mmpretrain's, except that its last linear layer is an :class:`ffc_dense.FFCLinear`
     under the same name. ``forward`` returns normal (N, K) logits in both modes: the mean of the outputs in training,
     the winner's in testing. What mmpretrain makes of them stays as it is: losses, softmax, the K best classes (of the
     winning output, under the vote).

@@ -23,7 +23,7 @@ LEFT_OUT = {
     "LeViTClsHead": "a BatchNorm is part of its classifier and is merged into it for deployment, which filters forbid",
     "LinearRegressionHead": "it regresses numbers",
     "MultiLabelClsHead": "it has no classifier",
-    "MultiLabelLinearClsHead": "it decides about each class on its own, and the vote elects one class",
+    "MultiLabelLinearClsHead": "it decides about each class on its own, and the vote gives one class",
     "MultiTaskHead": "it holds other heads: name FFC heads in its task_heads",
     "RegressionHead": "it regresses numbers",
 }
@@ -40,7 +40,7 @@ def _register(stock: type) -> type:
 
 def _refuse(name: str, reason: str) -> None:
     def refuse(*args, **kwargs):
-        raise TypeError(f"there is no FFC{name}: {name} does not elect a class by one linear layer; {reason}")
+        raise TypeError(f"there is no FFC{name}: {name} does not predict a class by one linear layer; {reason}")
 
     MODELS.register_module(name=f"FFC{name}", module=refuse)
 

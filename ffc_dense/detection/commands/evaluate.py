@@ -1,7 +1,7 @@
-"""Evaluate a detectron2 checkpoint under any reduction of FFC's outputs, in one pass over the data for all of them.
+"""Evaluate a detectron2 checkpoint under any test mode of FFC, in one pass over the data for all of them.
 
 The evaluator is that of the dataset's ``evaluator_type``: COCO's official one, LVIS', Pascal VOC's, Cityscapes' ...
-With ``TEST.AUG.ENABLED True``, detectron2's test-time augmentation is scored, in one pass for each reduction. Writes,
+With ``TEST.AUG.ENABLED True``, detectron2's test-time augmentation is scored, in one pass for each test mode. Writes,
 under ``--output``: ``reductions.json`` with every score, ``<dataset>/<reduction>/coco_instances_results.json`` in
 COCO's result format (for the test server too: name ``coco_2017_test-dev`` in DATASETS.TEST), and a Markdown table on
 the standard output. A checkpoint that lacks weights of the model, or was trained with the classes in another order than
@@ -9,7 +9,7 @@ the test set's, is refused.
 
     python tools/eval_coco.py --config-file CONFIG.yaml --reduce all [--num-gpus 8] MODEL.WEIGHTS model_final.pth
 
-``--opinions`` adds to every detection in the result files what the outputs said of it; scores and AP stay the same.
+``--opinions`` adds the votes of the outputs to every detection in the result files; scores and AP stay the same.
 ``--ensemble`` evaluates several checkpoints as one detector, under vote and mean (paper Table 7), and writes
 ``ensemble.json`` in the place of ``reductions.json``.
 
@@ -58,7 +58,7 @@ CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|[+~]?[a-z_]\w*(\.\w+)+=
 
 
 def load(recipe: Recipe, wanted: list[str], opinions: bool = False) -> AllReductions:
-    """The trained detector, under each of the wanted reductions."""
+    """The trained detector, under each of the test modes ``wanted``."""
     model, names = recipe.load(wanted, opinions)
     recipe.check_class_order()
     if recipe.augmented:
@@ -67,7 +67,7 @@ def load(recipe: Recipe, wanted: list[str], opinions: bool = False) -> AllReduct
 
 
 def load_ensemble(recipes: list[Recipe], wanted: list[str], opinions: bool = False) -> DetectorEnsemble:
-    """The trained detectors as one, under each of the wanted reductions, vote and mean by default.
+    """The trained detectors as one, under each of the test modes ``wanted``, vote and mean by default.
 
     Raises:
         UserError: the detectors do not fit together.
@@ -99,7 +99,7 @@ def other_recipes(args, device: str) -> Iterator[Recipe]:
 
 
 def evaluate(recipe: Recipe, model: AllReductions | DetectorEnsemble, opinions: bool = False) -> dict:
-    """{dataset: {reduction: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first.
+    """{dataset: {test mode: {"bbox": {"AP": percent, ...}, ...}}}; empty on other ranks than the first.
 
     With ``TEST.AUG`` the tasks are ``bbox_TTA`` and so on, as in detectron2's ``tools/train_net.py``.
     """
@@ -119,7 +119,7 @@ def evaluate(recipe: Recipe, model: AllReductions | DetectorEnsemble, opinions: 
 
 
 def table(scores: dict) -> str:
-    """Markdown, a row per dataset, task and reduction; scores of single classes are in the JSON alone."""
+    """Markdown, a row per dataset, task and test mode; scores of single classes are in the JSON alone."""
     tasks = [
         (dataset, task, name, values)
         for dataset, reductions in scores.items()
@@ -132,7 +132,7 @@ def table(scores: dict) -> str:
         [dataset, task, name, *(f"{values[column]:.2f}" if column in values else "" for column in columns)]
         for dataset, task, name, values in tasks
     ]
-    return text.table(["dataset", "task", "reduction", *columns], rows)
+    return text.table(["dataset", "task", "test mode", *columns], rows)
 
 
 def checkpoint_and_output(args) -> tuple[str, str]:

@@ -53,7 +53,7 @@ class _Recipe:
         check_class_order(self.content, self.weights, datasets or self.datasets, self.datasets_key)
 
     def _loaded(self, model: nn.Module, key: str, wanted: Sequence[str], stock: bool) -> tuple[nn.Module, list[str]]:
-        # A stock model that gives its opinions has FFC's classifier without filters: it has no reductions all the same.
+        # A stock model that reports votes has FFC's classifier without filters: it has no test modes all the same.
         names = choose_reductions(nn.Identity() if stock else model, wanted)
         self.content = EvalCheckpointer(model, weights_key=key).load(self.weights)
         return model, names
@@ -75,7 +75,7 @@ class YamlRecipe(_Recipe):
         self.explain = partial(explain_build, cfg=cfg)
 
     def load(self, wanted: Sequence[str] = (), opinions: bool = False) -> tuple[nn.Module, list[str]]:
-        """The trained model, and the reductions to run it under."""
+        """The trained model, and the test modes to run it under."""
         cfg, stock = self.cfg, opinions and self.cfg.MODEL.ROI_HEADS.NAME in FFC_TWINS
         if opinions:
             cfg = cfg.clone()

@@ -7,14 +7,14 @@ DECIMALS = 6  # of a class probability: 80 classes at full length would be most 
 
 
 class OpinionCOCOEvaluator(COCOEvaluator):
-    """Identical to :class:`COCOEvaluator`, except that the detections in its files keep their opinions.
+    """Identical to :class:`COCOEvaluator`, except that the detections in its files keep their votes.
 
     Each entry of ``coco_instances_results.json`` has further keys; those of COCO's format, and the scores, are as
     without. ``pred_class_probs``: a list, in the order of the dataset's category ids, the background last, rounded to
     6 decimals. ``vote_count``, ``class_votes``, ``winning_output``, ``winning_confidence``, ``num_outputs``: see
     :meth:`FFCFastRCNNOutputLayers.inference`. ``elected_category_id``: null for the background.
 
-    ``process`` raises a ValueError for detections without opinions.
+    ``process`` raises a ValueError for detections without votes.
     """
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -28,7 +28,7 @@ class OpinionCOCOEvaluator(COCOEvaluator):
     def _opinions(self, instances: Instances) -> list[dict]:
         if not instances.has("pred_class_probs"):
             raise ValueError(
-                "the detections have no opinions: call ffc_dense.detection.request_opinions(cfg) before the model is "
+                "the detections have no votes: call ffc_dense.detection.request_opinions(cfg) before the model is "
                 "built, or evaluate with COCOEvaluator"
             )
         probabilities = instances.pred_class_probs.double().tolist()

@@ -40,19 +40,19 @@ class DetectorEnsemble(nn.Module):
 
     Args:
         members: detectors in eval mode, which read the same inputs.
-        names: of the reductions, 'vote' and 'mean'.
-        opinions: whether detections carry what the M outputs said, see :meth:`FFCFastRCNNOutputLayers.inference`;
+        names: of the test modes, 'vote' and 'mean'.
+        opinions: whether detections carry the votes of the M outputs, see :meth:`FFCFastRCNNOutputLayers.inference`;
             ``winning_output`` counts through the members in order.
 
     Raises:
-        ValueError: no member, an unknown reduction, or the members do not fit together; the message says in what.
+        ValueError: no member, an unknown test mode, or the members do not fit together; the message says in what.
     """
 
     def __init__(self, members: Sequence[GeneralizedRCNN], names: Sequence[str] = REDUCTIONS, opinions: bool = False):
         super().__init__()
         unknown = [name for name in names if name not in REDUCTIONS]
         if unknown:
-            raise ValueError(f"an ensemble has the reductions {', '.join(REDUCTIONS)}, got {', '.join(unknown)}")
+            raise ValueError(f"an ensemble has the test modes {', '.join(REDUCTIONS)}, got {', '.join(unknown)}")
         _check(members)
         self.members = nn.ModuleList(members)
         self.names, self.opinions = list(names), opinions
@@ -84,7 +84,7 @@ class DetectorEnsemble(nn.Module):
     def _box_stages(
         self, features: list[dict[str, Tensor]], proposals: list[Instances]
     ) -> tuple[list[Tensor], dict[str, list[Tensor]], Opinions | None]:
-        """The boxes of the last stage, the probabilities averaged over the stages, the last stage's opinions."""
+        """The boxes of the last stage, the probabilities averaged over the stages, the last stage's votes."""
         heads = [member.roi_heads for member in self.members]
         stages = list(zip(*map(_predictors, heads), strict=True))
         image_sizes = [proposal.image_size for proposal in proposals]

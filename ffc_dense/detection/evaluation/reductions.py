@@ -1,4 +1,4 @@
-"""Evaluate a detector under several test reductions in one pass over the data."""
+"""Evaluate a detector under several test modes in one pass over the data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,19 +13,19 @@ from torch import nn
 
 from ...method.reductions import reduced
 
-# What a model computes before its ROI heads: the first call of each gives the same under every reduction.
+# What a model computes before its ROI heads: the first call of each gives the same under every test mode.
 SHARED = ("backbone", "proposal_generator", "sem_seg_head")
 
 
 class AllReductions(nn.Module):
-    """A detector in eval mode that answers with its outputs under each of several reductions.
+    """A detector in eval mode that answers with its outputs under each of several test modes.
 
-    Backbone, proposals and box features do not depend on the reduction and are computed once per batch. Any meta
-    architecture will do; one without ROI heads has the reduction 'stock' alone.
+    Backbone, proposals and box features do not depend on the test mode and are computed once per batch. Any meta
+    architecture will do; one without ROI heads has the test mode 'stock' alone.
 
     Args:
         model: the detector.
-        names: reductions, see :func:`ffc_dense.method.reductions.choose_reductions`.
+        names: test modes, see :func:`ffc_dense.method.reductions.choose_reductions`.
     """
 
     def __init__(self, model: nn.Module, names: list[str]):
@@ -35,7 +35,7 @@ class AllReductions(nn.Module):
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict]) -> dict[str, list[dict]]:
-        """detectron2's inputs -> for each reduction what the detector alone would return, ``[{"instances": ...}]``."""
+        """detectron2's inputs -> for each test mode what the detector alone would return, ``[{"instances": ...}]``."""
         answers = {}
         with computed_once(self.model) as rewind:
             for name in self.names:
@@ -46,7 +46,7 @@ class AllReductions(nn.Module):
 
 
 class AugmentedReductions(AllReductions):
-    """Identical to :class:`AllReductions`, except for ``TEST.AUG``: one augmented pass for each reduction.
+    """Identical to :class:`AllReductions`, except for ``TEST.AUG``: one augmented pass for each test mode.
 
     Args:
         augmented: ``GeneralizedRCNNWithTTA(cfg, model)``.
@@ -67,9 +67,9 @@ class AugmentedReductions(AllReductions):
 
 
 class PerReduction(DatasetEvaluator):
-    """One evaluator per reduction, for the outputs of :class:`AllReductions`.
+    """One evaluator per test mode, for the outputs of :class:`AllReductions`.
 
-    ``evaluate`` returns {reduction: results of its evaluator}; an evaluator has none on other ranks than the first.
+    ``evaluate`` returns {test mode: results of its evaluator}; an evaluator has none on other ranks than the first.
     """
 
     def __init__(self, evaluators: dict[str, DatasetEvaluator]):
@@ -89,7 +89,7 @@ class PerReduction(DatasetEvaluator):
 
 @contextmanager
 def computed_once(model: nn.Module) -> Iterator[Callable[[], None]]:
-    """Within the context, calls of ``model`` on the same images share what does not depend on the reduction.
+    """Within the context, calls of ``model`` on the same images share what does not depend on the test mode.
 
     Yields a function to call before each of them.
     """
@@ -108,7 +108,7 @@ def box_features_once(roi_heads: nn.Module) -> Iterator[Callable[[], None]]:
 
     Yields a function to call before each of them. The features are the results of ROI pooler and box head (C4: res5):
     their inputs are the proposals and, in a cascade, boxes that regression on the raw feature made, the same under
-    every reduction. ROI heads of other classes compute theirs each time.
+    every test mode. ROI heads of other classes compute theirs each time.
     """
     if isinstance(roi_heads, CascadeROIHeads):
         calls = {roi_heads.box_pooler: roi_heads.num_cascade_stages, **dict.fromkeys(roi_heads.box_head, 1)}

@@ -117,9 +117,9 @@ def check_ffc(cfg: CfgNode) -> None:
     stock = heads.__module__.startswith("detectron2.") or heads is Res5Stride1ROIHeads
     changed = _changed(cfg)
     if stock and changed:
-        twin = f"FFC{name}" if f"FFC{name}" in ROI_HEADS_REGISTRY else "one of the FFC heads"
+        head = f"FFC{name}" if f"FFC{name}" in ROI_HEADS_REGISTRY else "one of the FFC heads"
         raise UserError(
-            f"{FFC}.{changed[0]}: has no effect, {HEADS} {name} is a stock head; name {twin} there, or remove the key"
+            f"{FFC}.{changed[0]}: has no effect, {HEADS} {name} is a stock head; name {head} there, or remove the key"
         )
     try:
         options.check({name: ffc[key_of(name)] for name in options.OPTIONS}, lambda name: f"{FFC}.{key_of(name)}")

@@ -48,7 +48,7 @@ def read_lazy_config(
     overrides = [str(override) for override in overrides]
     with reading_input(partial(explain_lazy_file, path=path)):
         if weights_only:
-            raise UnsafeFileError("--weights-only: every LazyConfig is a program; use train_net.py and the .yaml twin")
+            raise UnsafeFileError("--weights-only: a LazyConfig is a program; use train_net.py and the .yaml config")
         if not path:
             raise UserError("--config-file: none is given; name a LazyConfig, a .py file")
         if not path.endswith(".py"):
@@ -133,7 +133,7 @@ def request_opinions(cfg: DictConfig, needed: bool = True) -> bool:
         needed: raise a UserError where the model has none.
 
     Returns:
-        Whether the model was a stock one, which has no reductions.
+        Whether the model was a stock one, which has no test modes.
     """
     heads = OmegaConf.select(cfg, "model.roi_heads")
     key = "box_predictors" if heads is not None and "box_predictors" in heads else "box_predictor"
@@ -142,7 +142,7 @@ def request_opinions(cfg: DictConfig, needed: bool = True) -> bool:
     kinds = [class_of_target(OmegaConf.to_container(node, resolve=False)) for node in predictors]
     if not kinds or any(kind not in (FastRCNNOutputLayers, FFCFastRCNNOutputLayers) for kind in kinds):
         if needed:
-            raise UserError(f"model.roi_heads.{key}: opinions are given by (FFC)FastRCNNOutputLayers only")
+            raise UserError(f"model.roi_heads.{key}: votes are reported by (FFC)FastRCNNOutputLayers only")
         return False
     stock = FastRCNNOutputLayers in kinds
     for node, kind in zip(predictors, kinds, strict=True):

@@ -67,7 +67,7 @@ def merge_options(cfg: CfgNode, options: Sequence) -> None:
 
 
 def _value(key: str, value: Any) -> Any:
-    """DATASETS.TEST NAME is the list of one name, which yacs wants written as "('NAME',)"."""
+    """DATASETS.TEST NAME is the list of one name, which yacs requires as "('NAME',)"."""
     if key in ("DATASETS.TRAIN", "DATASETS.TEST") and isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value):
         return (value,)
     return value

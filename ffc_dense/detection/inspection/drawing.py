@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from ...pictures.panels import with_lines
 from ...pictures.scale import readable_scale
 
-# Okabe and Ito's palette without black, which colour-blind readers distinguish too. RGB in [0, 1].
+# Okabe and Ito's palette without black: distinct for colour-blind readers too. RGB in [0, 1].
 COLORS = [
     tuple(int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))
     for code in ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")

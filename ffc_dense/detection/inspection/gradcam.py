@@ -36,7 +36,7 @@ class BoxExplainer:
 
     Raises:
         ValueError: ROI heads of a class whose way from a level to the classifier is not known, or a detector without
-            opinions, whose detections do not name their proposals.
+            votes, whose detections do not name their proposals.
     """
 
     def __init__(self, detector: Detector):

@@ -23,7 +23,7 @@ FFC_TWINS = {
 
 
 class Opinions:
-    """The election over every box: each output's choice and the winner.
+    """The vote over every box: each output's class and the winning output.
 
     Args:
         outputs: (M, R, K + 1) logits.
@@ -32,10 +32,10 @@ class Opinions:
     """
 
     def __init__(self, outputs: Tensor, sigmoid: bool):
-        ballots = outputs[..., :-1] if sigmoid else outputs
-        self.winner, self.elected, self.confidence = elect(ballots, 2)
-        self.choices = torch.stack([elect(ballot, 2)[1] for ballot in ballots.split(1)])  # (M, R)
-        if ballots.shape[-1] == 1:  # elect's label is the sign of the logit here: 1, positive, stands for class 0
+        logits = outputs[..., :-1] if sigmoid else outputs
+        self.winner, self.elected, self.confidence = elect(logits, 2)
+        self.choices = torch.stack([elect(output, 2)[1] for output in logits.split(1)])  # (M, R)
+        if logits.shape[-1] == 1:  # elect's label is the sign of the logit here: 1, positive, stands for class 0
             self.elected, self.choices = 1 - self.elected, 1 - self.choices
 
     def attach(self, detections: Instances, rows: Tensor) -> None:
@@ -50,7 +50,7 @@ class Opinions:
 
 
 class OpinionatedPredictions(tuple):
-    """(scores, deltas), as ``FastRCNNOutputLayers.forward`` returns them, with the opinions that led to the scores."""
+    """(scores, deltas), as ``FastRCNNOutputLayers.forward`` returns them, with the votes that led to the scores."""
 
     opinions: Opinions | None
 
@@ -68,19 +68,19 @@ def inference_with_opinions(
     opinions: Opinions | None,
     proposal_index: bool = False,
 ) -> tuple[list[Instances], list[Tensor]]:
-    """Identical to detectron2's :func:`fast_rcnn_inference`, except that the detections carry their opinions.
+    """Identical to detectron2's :func:`fast_rcnn_inference`, except that the detections carry their votes.
 
     Args:
         predictor: its score and NMS thresholds and its limit on detections count.
         boxes: for each image, (Ri, 4K) or (Ri, 4).
         probabilities: for each image, (Ri, K + 1).
-        opinions: of the R boxes of all images, in their order; None for a classifier with one output.
+        opinions: the votes for the R boxes of all images, in their order; None for a classifier with one output.
         proposal_index: attach a field of that name (D,): from which of the image's Ri rows the box comes, which is the
             index of its proposal.
 
     Returns:
         instances: with ``pred_class_probs`` (D, K + 1), the row of ``probabilities`` that the box comes from, so that
-            ``scores`` is its entry at ``pred_classes``; with opinions, the ``VOTE_FIELDS`` (D,) too.
+            ``scores`` is its entry at ``pred_classes``; with votes, the ``VOTE_FIELDS`` (D,) too.
         kept: as in detectron2.
     """
     instances, kept = fast_rcnn_inference(
@@ -111,10 +111,10 @@ def has_opinions(cfg: CfgNode) -> bool:
 
 
 def request_opinions(cfg: CfgNode) -> None:
-    """Make the detector of ``cfg`` give its opinions; its detections stay what they are.
+    """Make the detector of ``cfg`` report the votes of its outputs; its detections stay the same.
 
-    Stock ROI heads become their FFC twin without filters, which is the same network with the same parameter names:
-    they give the class distribution.
+    Stock ROI heads become FFC heads without filters: the same network with the same parameter names. They report the
+    class distribution.
 
     Raises:
         ValueError: ROI heads of another class, or none.
@@ -122,7 +122,7 @@ def request_opinions(cfg: CfgNode) -> None:
     name = cfg.MODEL.ROI_HEADS.NAME
     if not has_roi_heads(cfg):
         raise ValueError(
-            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} has no ROI heads, whose classifier gives opinions"
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} has no ROI heads, whose classifier reports votes"
         )
     if name in FFC_TWINS:
         cfg.MODEL.ROI_HEADS.NAME = FFC_TWINS[name]
@@ -130,5 +130,5 @@ def request_opinions(cfg: CfgNode) -> None:
         cfg.MODEL.ROI_BOX_HEAD.FFC.NORMALIZE_INPUT = False
     elif name not in FFC_TWINS.values():
         known = ", ".join([*FFC_TWINS, *FFC_TWINS.values()])
-        raise ValueError(f"MODEL.ROI_HEADS.NAME {name}: opinions are given by {known} only")
+        raise ValueError(f"MODEL.ROI_HEADS.NAME {name}: votes are reported by {known} only")
     cfg.MODEL.ROI_BOX_HEAD.FFC.OPINIONS = True

@@ -25,12 +25,12 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
 
     Args:
         input_shape: shape of the box feature, as in the stock class.
-        opinions: whether detections carry what the outputs said, see :meth:`inference`. May be set at any time.
+        opinions: whether detections carry the votes of the outputs, see :meth:`inference`. May be set at any time.
             Detections of a cascade do with :class:`FFCCascadeROIHeads`, not with detectron2's ``CascadeROIHeads``.
         **kwargs: the options of :class:`ffc_dense.FFCLinear`, and the arguments of :class:`FastRCNNOutputLayers`.
 
     Attributes:
-        proposal_index: whether detections with opinions also carry ``proposal_index`` (D,), which of their image's
+        proposal_index: whether detections with votes also carry ``proposal_index`` (D,), which of their image's
             proposals, in a cascade those of the last stage, each comes from. False; may be set at any time.
     """
 
@@ -88,8 +88,8 @@ class FFCFastRCNNOutputLayers(FastRCNNOutputLayers):
         others (D,) tell of the vote, whatever ``test_reduce`` is; a classifier with one output has none:
         ``elected_class``, K for the background; ``vote_count``, the outputs that chose it; ``class_votes``, the outputs
         that chose the detection's own class, ``pred_classes``; ``winning_output``, 1 for Out1; ``winning_confidence``,
-        its softmax at the elected class; ``num_outputs``, M. One box may give detections of several classes: they share
-        the election, in which the background may have won.
+        its softmax at the class that won; ``num_outputs``, M. One box may give detections of several classes: they
+        share the vote, in which the background may have won.
         """
         if not self.opinions:
             return super().inference(predictions, proposals)

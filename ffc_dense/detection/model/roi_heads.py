@@ -60,7 +60,7 @@ class FFCRes5Stride1ROIHeads(FFCRes5ROIHeads, Res5Stride1ROIHeads):
 class FFCCascadeROIHeads(CascadeROIHeads):
     """Identical to :class:`CascadeROIHeads`, except that every stage's predictor is an FFC one, with its own filters.
 
-    The stages' probabilities are averaged as in the stock class, after each stage held its own vote. With ``opinions``
+    The stages' probabilities are averaged as in the stock class, after each stage has voted. With ``opinions``
     the detections' ``pred_class_probs`` is that average, the votes are those of the last stage.
     """
 

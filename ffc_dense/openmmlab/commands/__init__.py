@@ -42,7 +42,7 @@ def with_own_data(
     place = args.index("--data")
     folder, args = args[place + 1 : place + 2], [*args[:place], *args[place + 2 :]]
     if not folder or folder[0].startswith("-"):
-        raise UserError("--data: expected the folder of your own data (docs/how-to/datasets.md)")
+        raise UserError("--data: expected a folder of your own data (docs/how-to/datasets.md)")
     if "--weights-only" in args:
         check_config_files(config)
     options = options_of(load_config(config), folder[0], command)

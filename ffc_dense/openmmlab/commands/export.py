@@ -9,11 +9,11 @@ from ..inputs.checkpoint import load_for_evaluation
 
 
 def build_to_export(cfg: Config, models: Registry, checkpoint: str, reduction: str | None) -> tuple[nn.Module, str]:
-    """The model of a config in eval mode with the weights of a checkpoint, and the reduction that it has now.
+    """The model of a config in eval mode with the weights of a checkpoint, and its test mode.
 
     Args:
         models: the framework's registry; its scope becomes the default one.
-        reduction: see :func:`ffc_dense.method.reductions.choose_reductions`; None: the config's own.
+        reduction: a test mode, see :func:`ffc_dense.method.reductions.choose_reductions`; None: the config's own.
     """
     init_default_scope(models.scope)
     model = models.build(cfg.model).eval()

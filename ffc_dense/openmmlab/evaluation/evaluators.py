@@ -1,4 +1,4 @@
-"""Configs of mmengine's evaluators and test loops, rewritten for several reductions."""
+"""Configs of mmengine's evaluators and test loops, rewritten for several test modes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ def loop_config(cfg: Config, kind: str, **options: Any) -> dict:
 
 
 def per_reduction(metric: Mapping) -> dict:
-    """A metric's config whose paths have the name of the reduction among their folders."""
+    """A metric's config whose paths have the name of the test mode among their folders."""
     metric = dict(metric)
     for key in ("output_dir", "out_file_path"):  # of metrics that write, and of DumpResults
         path = metric.get(key)

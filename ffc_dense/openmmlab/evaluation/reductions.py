@@ -1,4 +1,4 @@
-"""Evaluate a model under several test reductions in one pass over the data."""
+"""Evaluate a model under several test modes in one pass over the data."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,14 +14,14 @@ from ...method.reductions import choose_reductions, reduced
 
 
 class ReductionsTestLoop(TestLoop):
-    """Identical to :class:`TestLoop`, except that the model is tested under several reductions in one pass.
+    """Identical to :class:`TestLoop`, except that the model is tested under several test modes in one pass.
 
-    Every reduction has evaluators of its own; what comes before the classifier runs once. A subclass says how.
+    Every test mode has evaluators of its own; what comes before the classifier runs once. A subclass says how.
 
     Args:
         runner, dataloader, evaluator, fp16: as in the stock class; ``evaluator`` as config. In every string of it
-            ``{reduction}`` becomes the name of the reduction (for folders).
-        reductions: see :func:`ffc_dense.method.reductions.choose_reductions`.
+            ``{reduction}`` becomes the name of the test mode (for folders).
+        reductions: test modes, see :func:`ffc_dense.method.reductions.choose_reductions`.
 
     ``run`` returns {'REDUCTION/METRIC': value}.
     """
@@ -67,7 +67,7 @@ class ReductionsTestLoop(TestLoop):
                 rewind()
                 with reduced(model, name):
                     samples = model._run_forward(data, mode="predict")
-                # At once: the next reduction writes into the same samples.
+                # At once: the next test mode writes into the same samples.
                 self.evaluators[name].process(data_samples=samples, data_batch=data_batch)
         self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=samples)
 

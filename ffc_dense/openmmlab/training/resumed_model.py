@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch.nn.parallel import DistributedDataParallel
 
 from ...reliability.resuming import CannotResume
 from ...runs.files import dumped_variables
@@ -33,7 +34,10 @@ def refuse_other_model(runner: Runner, checkpoint: dict[str, Any], path: str) ->
 
 
 def _misfit(runner: Runner, checkpoint: dict[str, Any]) -> str:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    wrapped = is_model_wrapper(runner.model)
+    if "state_dict" not in checkpoint or (wrapped and not isinstance(runner.model, DistributedDataParallel)):
+        return ""  # of FSDP and the like, whose parameters are parts of the model's
+    model = runner.model.module if wrapped else runner.model
     state = {key.removeprefix("module."): value for key, value in checkpoint["state_dict"].items()}
     wrong = [name for name, own in model.named_parameters() if getattr(state.get(name), "shape", None) != own.shape]
     saved = (checkpoint.get("optimizer") or {}).get("param_groups")

@@ -1,4 +1,4 @@
-"""Evaluate an mmseg checkpoint on its test set, under any reduction of FFC's outputs, in one pass over the data.
+"""Evaluate an mmseg checkpoint on its test set, under any test mode of FFC, in one pass over the data.
 
 Scores are those of the config's own ``test_evaluator``, before mmseg rounds them. On Cityscapes cityscapesscripts also
 scores the PNGs of label ids that are written for it, and must agree with mmseg to 1e-6. Writes, under ``--work-dir``:
@@ -155,7 +155,7 @@ def check_agreement(results: dict) -> None:
 
 
 def table(results: dict) -> str:
-    """Markdown, a row per reduction: the scores over all classes, mmseg's main ones first."""
+    """Markdown, a row per test mode: the scores over all classes, mmseg's main ones first."""
     found = dict.fromkeys(key for scores in results.values() for key, value in scores.items() if is_number(value))
     keys = [*(key for key in MMSEG.metrics if key in found), *(key for key in found if key not in MMSEG.metrics)]
     official = any(OFFICIAL in scores for scores in results.values())
@@ -164,7 +164,7 @@ def table(results: dict) -> str:
         values = [scores.get(key) for key in keys]
         values += [scores.get(OFFICIAL, {}).get("mIoU")] if official else []
         rows.append([reduction, *("-" if value is None else f"{value:.2f}" for value in values)])
-    return text.table(["reduction", *keys, *([f"mIoU by {OFFICIAL}"] if official else [])], rows)
+    return text.table(["test mode", *keys, *([f"mIoU by {OFFICIAL}"] if official else [])], rows)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The config's own ``test_evaluator``, with its options, for scores of every digit under several reductions."""
+"""The config's own ``test_evaluator``, with its options, for scores of every digit under several test modes."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ def own_metrics(cfg: Config) -> list[dict]:
     """Configs of the metrics of ``test_evaluator``, each as mmengine builds it, except for three things.
 
     ``IoUMetric`` becomes ``UnroundedIoUMetric`` with the same options. Where an evaluation writes, the name of the
-    reduction joins the path. The IoU metric whose scores are the report's (the one without a prefix, or the first)
+    test mode joins the path. The IoU metric whose scores are the report's (the one without a prefix, or the first)
     loses its prefix.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Evaluate a segmentor under several test reductions in one pass over the data."""
+"""Evaluate a segmentor under several test modes in one pass over the data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager

@@ -57,7 +57,7 @@ class Segmentor:
         UserError: the config's file cannot be read, or a value of it is wrong, such as a head of another number of
             classes than the dataset, or classes in another order than in the training; the message names it. See
             :func:`check_config`.
-        ValueError: ``reduce`` is no test mode of the model, the segmentor knows no ``opinions``, or the config has no
+        ValueError: ``reduce`` is no test mode of the model, the segmentor has no ``opinions``, or the config has no
             test dataset that names its classes, each with a colour.
     """
 

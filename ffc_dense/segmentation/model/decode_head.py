@@ -1,4 +1,4 @@
-"""What every FFC decode head adds to its mmseg twin.
+"""What every FFC decode head adds to mmseg's head.
 
 Shape shorthand: N images, C channels, K classes (``out_channels``), M outputs, (h, w) the feature's size, (H, W)
 the size that the head upsamples to.
@@ -20,7 +20,7 @@ from .upsampled_vote import vote_once, vote_upsampled
 
 VOTE_AT = ("prediction", "feature")
 
-# The head whose predict() runs in this thread and wants every output. Not an attribute of the head: threads share it.
+# The head whose predict() runs in this thread and needs every output. Not an attribute of the head: threads share it.
 _predicting: ContextVar["FFCDecodeHead | None"] = ContextVar("predicting", default=None)
 # Where predict() puts what it would otherwise drop; None: it drops it.
 _agreements: ContextVar[list[Tensor] | None] = ContextVar("agreements", default=None)
@@ -31,7 +31,7 @@ _outputs: ContextVar[list[Tensor] | None] = ContextVar("outputs", default=None)
 def collecting_agreement() -> Iterator[list[Tensor]]:
     """Within the context every ``predict`` of an FFC head that votes appends to the list that is yielded.
 
-    What it appends is the agreement, (N, 1, H, W) fp32: the share of the M outputs that chose the elected class.
+    What it appends is the agreement, (N, 1, H, W) fp32: the share of the M outputs that chose the class of the vote.
     """
     with _collecting(_agreements) as found:
         yield found
@@ -67,9 +67,9 @@ else:
 class FFCDecodeHead(FFCHead, _Head):
     """Stands before an mmseg decode head in the bases of an ``FFC*Head``.
 
-    The head is identical to its mmseg twin, except that ``conv_seg`` is an :class:`ffc_dense.FFCConv2d` (after the
+    The head is identical to mmseg's, except that ``conv_seg`` is an :class:`ffc_dense.FFCConv2d` (after the
     dropout, under the same name) and that ``predict`` lets the outputs vote for every pixel. With another layer put in
-    the place of ``conv_seg`` it is its mmseg twin.
+    the place of ``conv_seg`` it is mmseg's head.
 
     ``forward`` returns a normal (N, K, h, w) map in both modes, for losses, FLOPs counters and export; in eval mode
     its pixels have voted at (h, w) and hold the winners' logits. ``predict``, which segmentors call, upsamples every

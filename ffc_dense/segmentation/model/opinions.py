@@ -30,16 +30,16 @@ else:
 class OpinionsMixin(_Segmentor):
     """Stands before a segmentor of mmseg in the bases of an ``FFC*`` segmentor.
 
-    The segmentor is identical to its mmseg twin, except that with ``opinions`` the data samples of ``predict`` have
+    The segmentor is identical to mmseg's, except that with ``opinions`` the data samples of ``predict`` have
     two more fields, of the shape of ``pred_sem_seg``:
 
     ``confidence``: PixelData, (1, H0, W0) fp32. The probability of the predicted label: the softmax of ``seg_logits``
     at it, 0 where a score is not finite. With K = 1, p or 1 - p. Any head has it.
 
     ``agreement``: PixelData, (1, H0, W0) fp32, with ``num_outputs`` M among its metainfo. The share of the M outputs
-    that chose the elected class, 1/M to 1. It is counted where the pixels vote and goes the way of the scores from
+    that chose the class of the vote, 1/M to 1. It is counted where the pixels vote and goes the way of the scores from
     there: averaged over slide windows, cropped, flipped back and resized. Only where outputs vote
-    (``test_reduce='vote'``); data samples of other heads and reductions lack it.
+    (``test_reduce='vote'``); data samples of other heads and test modes lack it.
 
     Args:
         *args, **kwargs: those of the mmseg segmentor.
@@ -59,7 +59,7 @@ class OpinionsMixin(_Segmentor):
         for sample in found:
             confidence = label_probability(sample.seg_logits.data, sample.pred_sem_seg.data)
             sample.set_data({"confidence": PixelData(data=confidence)})
-            sample.pop("agreement", None)  # of a reduction before this one
+            sample.pop("agreement", None)  # of a test mode before this one
         for sample, agreement in zip(found, self._assembled(windows, inputs, data_samples), strict=bool(windows)):
             num_outputs = sum(head.conv_seg.num_outputs for head in self.voting_heads())
             sample.set_data({"agreement": PixelData(data=agreement, metainfo=dict(num_outputs=num_outputs))})
@@ -120,7 +120,7 @@ class FFCSegTTAModel(SegTTAModel):
 
 
 def with_opinions(model: dict) -> dict:
-    """A segmentor's config -> that of its FFC twin with ``opinions``. The weights of the one load into the other.
+    """A segmentor's config -> that of the FFC segmentor with ``opinions``. Each loads the weights of the other.
 
     Raises:
         ValueError: the segmentor is of another kind.

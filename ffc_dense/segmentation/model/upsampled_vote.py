@@ -7,14 +7,14 @@ from ...method.fast import devices, get_backend, threads
 from ...method.voting import count_and_elect, first_argmax
 from .upsampling import bilinear_strips, default_elements, strips_in_pieces
 
-FEW_CLASSES = 8  # with fewer, labels and ballots need more memory than the logits
+FEW_CLASSES = 8  # with fewer, labels and votes need more memory than the logits
 
 
 def comparable(winners: Tensor) -> Tensor:
     """Logits (N, K, ...) of different outputs -> log-probabilities, at least fp32; K = 1 stays as it is.
 
     The winner's class is raised by one or two units in the last place: subtracting log(sum(exp)) can round it onto
-    another class, and then argmax would not give the label that was elected.
+    another class, and then argmax would not give the label that won.
     """
     if winners.shape[1] == 1:
         return winners
@@ -97,7 +97,7 @@ def _write_log_prob(target: Tensor, strip: Tensor) -> Tensor:
     """Finite logits (M, K, rows, W) -> the winners' log-probabilities in ``target`` (K, rows, W); returns the votes."""
     index, label, confidence, votes = count_and_elect(strip, 1, finite=True)
     torch.gather(strip, 0, index.expand(1, *target.shape), out=target.unsqueeze(0))
-    log_confidence = confidence.log_()  # the log-probability of the elected class
+    log_confidence = confidence.log_()  # the log-probability of the class that won
     target.sub_(target.amax(0)).add_(log_confidence)
     target.scatter_(0, label.unsqueeze(0), _raised(log_confidence).unsqueeze(0))
     return votes

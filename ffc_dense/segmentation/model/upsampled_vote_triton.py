@@ -1,4 +1,4 @@
-"""The vote at the size of the prediction as one GPU kernel: interpolation, election and log-probabilities per pixel.
+"""The vote at the size of the prediction as one GPU kernel: interpolation, vote and log-probabilities per pixel.
 
 Shape shorthand as in ``decode_head.py``. The kernel reads the small maps twice and writes the result once. It was
 tested with Triton's interpreter; it has not run or been timed on a GPU, so ``upsampled_vote.py`` leaves it off.
@@ -143,7 +143,7 @@ def _vote_kernel(
         label = tl.where(value > top, k, label)
         top = higher
 
-    # The election, as in voting.py.
+    # The vote, as in voting.py.
     agree = (label[:, None, :] == label[None, :, :]) & exists[None, :, :]
     votes = tl.where(exists, tl.sum(agree.to(tl.int32), axis=1), 0)
     elected = exists & (votes == tl.max(votes, axis=0)[None, :])
@@ -159,7 +159,7 @@ def _vote_kernel(
     log_confidence = -tl.log(tl.sum(tl.where(won, total, 0.0), axis=0))
     log_confidence = tl.where(tl.abs(top) < INFINITY, log_confidence, float("nan"))  # as log_softmax has it
 
-    # The winners' log-probabilities, the elected class raised as in upsampled_vote.comparable.
+    # The winners' log-probabilities, the class that won raised as in upsampled_vote.comparable.
     planes = maps + (index.to(tl.int64) * images + image) * classes * plane
     target = result + (image.to(tl.int64) * classes * height + y) * width + x
     for k in range(classes):

@@ -30,10 +30,10 @@ def collect(model: VideoClassifier, loader: Iterable[dict]) -> Iterator[tuple[st
 
 
 def reductions_of(model: VideoClassifier, outputs: Tensor, wanted: list[str]) -> dict[str, Tensor]:
-    """{reduction: logits (B, K)} of one stream's outputs (M, B, K).
+    """{test mode: logits (B, K)} of one stream's outputs (M, B, K).
 
     Raises:
-        ValueError: ``wanted`` holds no reduction of the model, as ``choose_reductions`` says.
+        ValueError: ``wanted`` holds no test mode of the model, as ``choose_reductions`` says.
     """
     names = choose_reductions(model, wanted)
     return {name: outputs[0] if name == STOCK else reduce_outputs(outputs, name) for name in names}

@@ -274,12 +274,20 @@ def test_test_time_augmentation_averages_what_each_test_mode_gives(folder, reduc
     assert found["accuracy/top1"] == pytest.approx(top(torch.stack(scores), 1), abs=1e-4)
 
 
+def test_a_command_prints_nothing_of_other_packages_about_themselves(folder):
+    arguments = ["predict", FFC, "ffc.pth", "--input", images()[0], "--output", "silent", "--device", "cpu"]
+    command = [sys.executable, "-m", "ffc_dense", *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout == "1 of 1 files drawn\n"
+    assert "Warning" not in done.stderr and "OneDL" not in done.stderr, done.stderr
+
+
 def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(folder, capfd):
     said = {}
     for verbose in ([], ["--verbose"]):
         evaluated(FFC, "ffc.pth", "--reduce", "mean", "--output", f"loud{len(verbose)}", *verbose)
         out, err = capfd.readouterr()
-        assert len(out.splitlines()) == 4 and out.startswith("| reduction |")
+        assert len(out.splitlines()) == 4 and out.startswith("| test mode |")
         said[bool(verbose)] = [line for line in err.splitlines() if " - INFO - " in line]
         (log,) = Path(f"loud{len(verbose)}").glob("*/*.log")
         assert "Config:" in log.read_text()

@@ -48,7 +48,7 @@ def test_detections_without_opinions_are_refused_with_the_remedy(folder, count):
     found.scores, found.pred_classes = torch.full((count,), 0.5), torch.zeros(count, dtype=torch.long)
     evaluator = OpinionCOCOEvaluator(DATASET, output_dir=None)
     evaluator.reset()
-    with pytest.raises(ValueError, match=r"no opinions: call ffc_dense\.detection\.request_opinions\(cfg\)"):
+    with pytest.raises(ValueError, match=r"no votes: call ffc_dense\.detection\.request_opinions\(cfg\)"):
         evaluator.process([{"image_id": 1}], [{"instances": found}])
 
 
@@ -136,7 +136,7 @@ def test_checkpoints_of_different_configs_are_one_ensemble(folder):
         (["--ensemble", "none.pth"], "--ensemble: none.pth is not there"),
         (["--ensemble", "ffc.pth", "--ensemble-configs", STOCK, FFC], "2 configs for 1 --ensemble checkpoints"),
         (["--ensemble", "ffc.pth", "--ensemble-configs", "lazy.py"], "lazy.py and "),
-        (["--ensemble", "ffc.pth", "--reduce", "out1"], "an ensemble has the reductions vote, mean, got out1"),
+        (["--ensemble", "ffc.pth", "--reduce", "out1"], "an ensemble has the test modes vote, mean, got out1"),
         (["--ensemble", "stock.pth"], "with this config: roi_heads.box_predictor.cls_score.filters.0"),
     ],
 )

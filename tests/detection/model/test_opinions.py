@@ -204,7 +204,7 @@ def test_a_stock_model_gives_its_class_distribution_and_the_same_detections():
 def test_roi_heads_without_opinions_are_named():
     cfg = small_cfg("StandardROIHeads")
     cfg.MODEL.ROI_HEADS.NAME = "RROIHeads"
-    with pytest.raises(ValueError, match=r"MODEL\.ROI_HEADS\.NAME RROIHeads: opinions are given by StandardROIHeads"):
+    with pytest.raises(ValueError, match=r"MODEL\.ROI_HEADS\.NAME RROIHeads: votes are reported by StandardROIHeads"):
         request_opinions(cfg)
 
 

@@ -1,5 +1,6 @@
-"""Import mmseg without what it prints about packages that few need; nothing of it or mmengine is changed."""
+"""Import mmseg or mmpretrain without what they print about packages that few need; nothing of them is changed."""
 
+import importlib
 import logging
 from unittest import mock
 
@@ -12,5 +13,6 @@ def _without_debug(msg, logger=None, level=logging.INFO) -> None:
         print_log(msg, logger, level)
 
 
-with mock.patch("mmengine.logging.print_log", _without_debug):  # "Could not import OneDL", twice
-    import mmseg.datasets  # noqa: F401
+def quiet_import(module: str) -> None:
+    with mock.patch("mmengine.logging.print_log", _without_debug):  # "Could not import OneDL", twice
+        importlib.import_module(module)
