@@ -1,12 +1,12 @@
 # make demo: environment, mini dataset, training and evaluation of stock and FFC models, table, pictures and report
-# make test: environment, mini dataset, the test suite (PYTEST_ARGS='-m slow' for the long ones)
+# make test: environment, mini dataset, the test suite (PYTEST_ARGS='-m "not slow"' for CI's)
 # make bench: what FFC costs in time and memory, about 10 minutes (BENCH_ARGS=--quick for a test of the tool)
 # make evidence: does FFC help? hundreds of short trainings, hours; see docs/background/evidence.md
 # make docs: the documentation as a site, in site/ (DOCS=serve: at http://127.0.0.1:8000, rebuilt at every change)
 .PHONY: help demo test bench evidence lint docs env
 
 VENV := $(or $(VENV),.venv)
-PYTEST_ARGS ?= -m "not slow"
+PYTEST_ARGS ?= -m "not slow and not ci"
 # Test files run side by side, a thread each: most of their time is start-up, which more threads do not shorten.
 TEST_PROCESSES ?= 2
 

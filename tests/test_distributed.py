@@ -160,6 +160,7 @@ def detectron2_log(out: Path) -> dict[int, dict[str, float]]:
     }
 
 
+@pytest.mark.ci
 def test_detectron2_scaled_to_two_processes_trains_as_one_with_all_of_the_batch(folder):
     whole = ["SOLVER.IMS_PER_BATCH", 4, "SOLVER.BASE_LR", 0.002, "SOLVER.MAX_ITER", STEPS]
     half = ["SOLVER.IMS_PER_BATCH", 2, "SOLVER.BASE_LR", 0.001, "SOLVER.MAX_ITER", 2 * STEPS]
@@ -226,6 +227,7 @@ def slurm(tmp_path, monkeypatch):
     return tmp_path / "calls"
 
 
+@pytest.mark.ci
 def test_mmseg_scaled_to_two_nodes_trains_as_one_process_with_all_of_the_batch(folder, slurm):
     options = ["--cfg-options", f"train_cfg.max_iters={STEPS}"]
     run(folder, TOOLS / "dist_train.sh", "psp.py", 1, *options, WORK_DIR="psp 1")

@@ -62,6 +62,7 @@ def clone(tmp_path_factory):
     return folder
 
 
+@pytest.mark.ci
 def test_readme_commands_train_evaluate_and_predict(clone):
     environment = dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}", OMP_NUM_THREADS="2", PYTHONWARNINGS="ignore")
     script = "set -e\n" + "".join(shortened(block) for block in bash_blocks())

@@ -65,6 +65,7 @@ FFC_PSP = "pspnet-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
 FFC_DEEPLAB = "deeplabv3-ffc_r18-d8_1xb4-400_mini-cityscapes-128x128.py"
 
 
+@pytest.mark.ci
 def test_detectron2_training_lowers_the_loss_and_resumes(folder):
     out = folder / "ffc_rcnn"
     detectron2(folder, "faster_rcnn_R_18_FPN_ffc.yaml", out, 12)
@@ -78,6 +79,7 @@ def test_detectron2_training_lowers_the_loss_and_resumes(folder):
     assert not torch.equal(norm, torch.ones_like(norm))  # the filters learn
 
 
+@pytest.mark.ci
 def test_detectron2_stock_checkpoint_warm_starts_ffc_but_is_not_evaluated_as_ffc(folder):
     detectron2(folder, "faster_rcnn_R_18_FPN.yaml", folder / "stock_rcnn", 2)
     weights = folder / "stock_rcnn" / "model_final.pth"
@@ -90,6 +92,7 @@ def test_detectron2_stock_checkpoint_warm_starts_ffc_but_is_not_evaluated_as_ffc
     assert refused.returncode != 0 and "cannot be evaluated with this config" in refused.stderr
 
 
+@pytest.mark.ci
 def test_mmseg_training_lowers_the_loss_and_resumes(folder):
     out = folder / "ffc_deeplab"
     mmseg_train(folder, FFC_DEEPLAB, out, 6)

@@ -65,7 +65,8 @@ COMMANDS = {
     ),
     "predict": Command(
         "draw what a checkpoint finds in images, folders and videos",
-        "CONFIG CHECKPOINT --input PATH ... --output DIR [--reduce NAME] [--opinions] [--device DEVICE] [ARGS]",
+        "CONFIG CHECKPOINT --input PATH ... --output DIR [--stock CONFIG CHECKPOINT] [--reduce NAME] [--opinions] "
+        "[--device DEVICE] [ARGS]",
         "predict mini_coco/faster_rcnn_R_18_FPN_ffc.yaml model_final.pth --input photo.jpg --output pictures",
         "detectron2: --opts KEY VALUE ... at the end. The others: --cfg-options KEY=VALUE.",
         takes_config=True,
@@ -78,7 +79,7 @@ COMMANDS = {
         takes_config=True,
     ),
     "gradcam": Command(
-        "Grad-CAM of single outputs, for boxes or regions",
+        "Grad-CAM of single outputs, for boxes, regions, images or videos",
         "CONFIG CHECKPOINT --input PATH ... --output DIR [ARGS]",
         "gradcam mini_coco/faster_rcnn_R_18_FPN_ffc.yaml model_final.pth --input photo.jpg --output maps",
         module="ffc_dense.cli.gradcam",

@@ -17,8 +17,8 @@ One pass over the data, in one process. Prints a Markdown table, and writes ``an
   fixed, broken              of the changed ones: right where Out1 was wrong; wrong where Out1 was right
 
 Shares, confidences and ECE are in percent. A decision is a proposal that the box head classifies (its truth: the class
-of the ground truth at IoU >= 0.5, else background), a pixel of the predicted label map, or the label of an image. A
-model without FFC has one row.
+of the ground truth at IoU >= 0.5, else background), a pixel of the predicted label map, or the label of an image or
+video. A model without FFC has one row.
 """
 
 import argparse
@@ -89,8 +89,9 @@ def analyze(args: argparse.Namespace) -> dict:
             args.config, args.checkpoint, args.overrides or args.cfg_options, args.gallery, str(folder)
         )
     report = {"config": args.config, "weights": args.checkpoint, **report}
-    print(markdown(report), flush=True)  # first: whatever happens to the files, the scores are told
-    print(f"\n{report['decisions']} decisions on {report['images']} images: {report['decision']}")
+    print(markdown(report), flush=True)  # first: whatever happens to the files, the scores are printed
+    samples = f"{report['images']} {'videos' if report.get('unit') == 'videos' else 'images'}"
+    print(f"\n{report['decisions']} decisions on {samples}: {report['decision']}")
     if len(report["outputs"]) == 1:
         print("This model has no FFC classifier, so it has one output and no vote.")
     write(report, folder)

@@ -144,7 +144,7 @@ def own(framework: Framework, script: str, *arguments: str | Path) -> list[str]:
 def detection_jobs(work: Path, iterations: int) -> tuple[list[DemoJob], list[DemoJob]]:
     """Training and evaluation of Faster R-CNN as ``tools/train_net.py`` runs them."""
     stock, ffc = work / "faster_rcnn", work / "faster_rcnn_ffc"
-    configs = {stock: config_path("mini_coco/faster_rcnn_R_18_FPN.yaml"), ffc: config_path(DETECTOR)}
+    configs = {stock: stock_of(DETECTOR), ffc: config_path(DETECTOR)}
     module = "ffc_dense.detection.commands.train"
     checkpoint = "model_final.pth"
 
@@ -174,7 +174,7 @@ def mmengine_jobs(
     The stock model is tested by the framework's ``test.py``, FFC in its test modes in one pass, with ``options``.
     """
     ffc = stock.with_name(stock.name + "_ffc")
-    configs = {stock: config_path(ffc_config.replace("-ffc_", "_")), ffc: config_path(ffc_config)}
+    configs = {stock: stock_of(ffc_config), ffc: config_path(ffc_config)}
 
     def train(name, folder):
         keys = [f"train_cfg.max_iters={iterations}", f"param_scheduler.0.end={iterations}"]
@@ -193,7 +193,7 @@ def mmengine_jobs(
 
 
 def looking_jobs(detector: Path, segmentor: Path, classifier: Path) -> list[DemoJob]:
-    """What each output of the FFC models decides, and their predictions as pictures.
+    """What each output of the FFC models decides, and their predictions as pictures, beside those of stock.
 
     Args:
         detector, segmentor, classifier: their checkpoints, each in its run's folder.
@@ -210,15 +210,29 @@ def looking_jobs(detector: Path, segmentor: Path, classifier: Path) -> list[Demo
     work = detector.parent.parent
     out, images = work / "pictures_detection", some_images("data/mini_coco/val2017")
     options = ["--config-file", config_path(DETECTOR), "--weights", detector, "--opinions", "--input", *images]
+    options += compared(DETECTOR, detector)
     command = ours("ffc_dense.detection.commands.predict", *options, "--output", out, "--opts", "MODEL.DEVICE", "cpu")
     found.append(demo_job("Faster R-CNN FFC, pictures", out, command))
     out, images = work / "pictures_segmentation", some_images("data/mini_cityscapes/leftImg8bit/val")
-    options = [config_path(SEGMENTOR), segmentor, "--maps", "--input", *images, "--output", out, "--device", "cpu"]
+    options = [config_path(SEGMENTOR), segmentor, "--input", *images, "--output", out, "--device", "cpu"]
+    options += compared(SEGMENTOR, segmentor)
     found.append(demo_job("PSPNet FFC, pictures", out, ours("ffc_dense.segmentation.commands.predict", *options)))
     out, images = work / "pictures_classification", some_images("data/mini_imagenet/val")
     options = [config_path(CLASSIFIER), classifier, "--input", *images, "--output", out, "--device", "cpu"]
+    options += compared(CLASSIFIER, classifier)
     found.append(demo_job("ResNet-18 FFC, pictures", out, ours("ffc_dense.classification.commands.predict", *options)))
     return found
+
+
+def stock_of(config: str) -> Path:
+    """The baseline config of an FFC config."""
+    return config_path(config.replace("-ffc_", "_").replace("_ffc.", "."))
+
+
+def compared(config: str, checkpoint: Path) -> list[str | Path]:
+    """The option that draws the baseline beside the FFC model of ``checkpoint``."""
+    stock = checkpoint.parent.with_name(checkpoint.parent.name.removesuffix("_ffc")) / checkpoint.name
+    return ["--stock", stock_of(config), stock]
 
 
 def some_images(folder: str) -> list[Path]:
@@ -288,9 +302,9 @@ def main(argv: list[str] | None = None) -> None:
     print("\n== results", flush=True)
     runs = [work / (name + end) for name in names for end in ("", "_ffc")]
     print(table(runs), flush=True)
-    page = ours("ffc_dense.cli.report", *runs, "--output", work / "report.html")
-    subprocess.run(page, env={**os.environ, **environment()}, check=True)
     pictures = [os.path.relpath(work / f"pictures_{kind}") for kind in ("detection", "segmentation", "classification")]
+    page = ours("ffc_dense.cli.report", *runs, "--output", work / "report.html", "--pictures", *pictures)
+    subprocess.run(page, env={**os.environ, **environment()}, check=True)
     print(f"pictures: {', '.join(pictures)}")
     print(f"\ndemo: done in {(time.time() - begin) / 60:.1f} minutes; run it again to keep finished stages.")
     print("One seed of a short run on small data: no evidence for or against FFC.")

@@ -1,13 +1,15 @@
 """Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes, a segmentor's regions or
-a classifier's images.
+a classifier's images and videos.
 
     python tools/gradcam.py CONFIG.yaml model_final.pth --input photo.jpg --output pictures              # detectron2
     python tools/gradcam.py CONFIG.py iter_40000.pth --input street.png --output pictures [--pixel 80,60]  # mmseg
+    python tools/gradcam.py CONFIG.py iter_200.pth --input clip.avi --output pictures           # mmpretrain, a video
 
 For each of an image's most confident boxes, or of its largest predicted classes, or for the image itself, one PNG: the
 image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own
 prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its
-own maximum: the maps tell where the evidence lies, not how much there is.
+own maximum: the maps show where the evidence lies, not how much there is. Of a video the middle frame of its middle
+clip is shown.
 
 Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
 config or checkpoint. docs/how-to/outputs.md says which feature map is explained.
@@ -38,7 +40,8 @@ def parse_args(argv: list[str] | None = None) -> Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="CONFIG", help="the .yaml or .py of the training")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".pth file")
-    parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders of images")
+    parser.add_argument("--input", nargs="+", required=True, metavar="PATH",
+                        help="images, folders of images; of a video classifier videos")  # fmt: skip
     parser.add_argument("--output", required=True, metavar="FOLDER")
     parser.add_argument("--outputs", type=numbers, metavar="N,N,...",
                         help="1 for Out1; default: those that classify a stage of the chain, 1,3,5,7")  # fmt: skip
@@ -92,15 +95,16 @@ def main(args: Namespace) -> int:
     register(framework, args.datasets)
     check_matplotlib()  # before any model is built
     jobs = collect(args.input, args.output)
-    videos = [str(job.source) for job in jobs if job.video]
-    if videos:
-        raise UserError(f"--input: {', '.join(videos)}: images are explained, not videos")
     with reading_input(lambda error: str(error) if isinstance(error, ImportError) else None):
         from ffc_dense.inspection.gradcam.figure import draw
         from ffc_dense.inspection.gradcam.maps import choose_outputs
 
         with framework_output(args.verbose):
             explainer, names = importlib.import_module(f"{framework.adapter}.commands.gradcam").explainer(args)
+    takes_videos = getattr(explainer, "takes_videos", False)
+    if wrong := [str(job.source) for job in jobs if job.video != takes_videos]:
+        kinds = ("videos", "images") if takes_videos else ("images", "videos")
+        raise UserError(f"--input: {', '.join(wrong)}: {args.config} takes {kinds[0]}, not {kinds[1]}")
     target, drawn = label_of(args.target, names), 0
     choice = {"outputs": choose_outputs(explainer.head, args.outputs), "target": target, "limit": args.limit}
     if args.pixel is not None:
@@ -117,7 +121,7 @@ def main(args: Namespace) -> int:
             drawn += 1
 
     skipped = for_each(jobs, work)
-    print(f"{drawn} figures of {len(jobs) - skipped} images in {Path(args.output)}", end="")
+    print(f"{drawn} figures of {len(jobs) - skipped} files in {Path(args.output)}", end="")
     print(f", {skipped} skipped" if skipped else "")
     return 1 if skipped else 0
 

@@ -6,7 +6,7 @@
 It begins with a verdict in two sentences. It shows the scores of FFC and its baseline, the training curves, and, where
 ``ffc-dense analyze`` has analysed a run, what each output decides, with a gallery of the images in which the vote fixed
 or broke most decisions of Out1. A run that was not analysed, or whose last checkpoint is newer than its analysis, gets
-the command that does it; ``--analyze`` runs it.
+the command that does it; ``--analyze`` runs it. ``--pictures`` adds what ``ffc-dense predict`` drew.
 """
 
 import argparse
@@ -41,13 +41,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=MOST_IMAGES,
         metavar="N",
-        help=f"in the gallery of each run; default {MOST_IMAGES}",
+        help=f"in the gallery of each run, and of each folder of --pictures; default {MOST_IMAGES}",
     )
     parser.add_argument(
         "--analyze",
         action="store_true",
         help="analyse the FFC runs that have no analysis, or one older than their last checkpoint",
     )
+    parser.add_argument("--pictures", nargs="+", default=[], metavar="FOLDER",
+                        help="show the pictures that ffc-dense predict --stock wrote there")  # fmt: skip
     add_debug_argument(parser)
     return parser.parse_args(argv)
 
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
             groups = collect(args.runs, args.stock)
             if args.analyze:
                 analyze_missing(groups)
-            page = render(groups, args.max_images)
+            page = render(groups, args.max_images, pictures=args.pictures)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             write_text_atomically(page, output)

@@ -3,6 +3,8 @@
 Shape shorthand: P decisions of an image, M outputs, n filters, C features.
 """
 
+import math
+
 from torch import nn
 
 from ..method.reductions import STOCK, ffc_layers
@@ -69,6 +71,7 @@ class Analysis:
             "stages": [{"name": row["feature"], "active_units": row["active_units"]} for row in stages],
             "agreement": self.election.agreement() if self.is_ffc else [],
             "class_gain": self._class_gain(scores),
+            "class_scores": _class_scores(scores[STOCK]) if STOCK in scores else {},
             "gallery": self.gallery.entries(),
         }
 
@@ -83,3 +86,9 @@ class Analysis:
             if key.startswith("class.") and first[key] is not None and vote.get(key) is not None
         ]
         return sorted(found, key=lambda row: -row["gain"])
+
+
+def _class_scores(scores: dict[str, float]) -> dict[str, float]:
+    """{class: score in percent}, of the classes that have one."""
+    found = {key.removeprefix("class."): score for key, score in scores.items() if key.startswith("class.")}
+    return {name: score for name, score in found.items() if score is not None and not math.isnan(score)}

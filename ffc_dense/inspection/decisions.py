@@ -58,7 +58,7 @@ class Decisions:
 
 
 class Election:
-    """How the outputs' votes come out, over a stream: who wins, and how many agree with the elected class."""
+    """How the outputs' votes come out, over a stream: who wins, and how many agree with the predicted class."""
 
     def __init__(self, num_outputs: int):
         self.total = 0
@@ -67,23 +67,23 @@ class Election:
         self.labelled = torch.zeros(num_outputs + 1, dtype=torch.int64)
         self.correct = torch.zeros(num_outputs + 1, dtype=torch.int64)
 
-    def update(self, labels: Tensor, winner: Tensor, elected: Tensor, truth: Tensor) -> None:
+    def update(self, labels: Tensor, winner: Tensor, predicted: Tensor, truth: Tensor) -> None:
         """Add decisions.
 
         Args:
             labels: (M, P) what each output decided.
             winner: (P,) the output that won, 0 for Out1.
-            elected: (P,) the class that the vote decided.
+            predicted: (P,) the class that the vote decided.
             truth: (P,) the ground truth, or NONE.
         """
         known = truth != NONE
-        agreeing = (labels == elected).sum(0)
+        agreeing = (labels == predicted).sum(0)
         size = len(self.agreeing)
-        self.total += elected.numel()
+        self.total += predicted.numel()
         self.won += torch.bincount(winner, minlength=len(self.won)).cpu()
         self.agreeing += torch.bincount(agreeing, minlength=size).cpu()
         self.labelled += torch.bincount(agreeing[known], minlength=size).cpu()
-        self.correct += torch.bincount(agreeing[known & (elected == truth)], minlength=size).cpu()
+        self.correct += torch.bincount(agreeing[known & (predicted == truth)], minlength=size).cpu()
 
     def won_shares(self) -> list[float | None]:
         """Per output, the share of decisions that it won."""

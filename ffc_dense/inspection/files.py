@@ -1,4 +1,4 @@
-"""An analysis as files: ``analysis.json``, the plots, and the label maps of the gallery."""
+"""An analysis as files: ``analysis.json``, the plots, and the label maps or frames of the gallery."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ def write(report: dict, folder: Path) -> None:
     """Write a report of :class:`ffc_dense.inspection.analysis.Analysis` into ``folder``, which exists.
 
     Label maps (``maps`` of an image of the gallery) become 8-bit PNGs of class indices, 255 for none, in
-    ``gallery/``; the report names them, relative to ``folder``. nan becomes null.
+    ``gallery/``, and frames of a video (``frames``, (H, W, 3) RGB) an RGB PNG; the report names them, relative to
+    ``folder``. nan becomes null.
 
     ``analysis.json`` is written before anything is drawn, without ``pictures``, and again with them: whatever fails
     later, the numbers of the pass over the data are there.
@@ -30,6 +31,9 @@ def write(report: dict, folder: Path) -> None:
             labels = entry.pop("maps")
             entry["label_maps"] = {name: f"gallery/{number:02d}_{name}.png" for name in labels}
             maps |= {entry["label_maps"][name]: labels[name] for name in labels}
+        if "frames" in entry:
+            maps[name := f"gallery/{number:02d}_frames.png"] = entry["frames"]
+            entry["frames"] = name
     report = {**without_nan(report), "pictures": []}
     numbers = "the analysis is lost"
     try:

@@ -16,7 +16,7 @@ class Gallery:
         self._order = count()
 
     def offer(self, fixed: int, broken: int, describe: Callable[[], dict]) -> None:
-        """Tell of an image; ``describe`` is called only if it is kept. Among equal counts the first images stay."""
+        """Offer an image; ``describe`` is called only if it is kept. Among equal counts the first images stay."""
         entry: dict | None = None
         for kind, number in zip(KINDS, (fixed, broken), strict=True):
             kept = self._kept[kind]

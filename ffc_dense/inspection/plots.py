@@ -1,4 +1,4 @@
-"""The pictures of an analysis. Colours: Okabe-Ito, told apart by place or marker too."""
+"""The pictures of an analysis. The colours are Okabe-Ito's; place or marker differ too."""
 
 import math
 from pathlib import Path

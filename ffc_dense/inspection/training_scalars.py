@@ -18,7 +18,7 @@ def training_scalars(layer: FFCLinear | FFCConv2d, x: Tensor, labels: Tensor | N
     Args:
         layer: the classifier.
         x: the feature that it got, (P, C) or (N, C, h, w).
-        labels: int64, (P,) or (N, h, w); NONE where there is no ground truth. None: activity alone is wanted.
+        labels: int64, (P,) or (N, h, w); NONE where there is no ground truth. None: only activity is needed.
 
     Returns:
         'out1/accuracy' ... 'outM/accuracy', 'mean/accuracy', 'vote/accuracy' in [0, 1], and 'stage0/active_units' ...
@@ -37,8 +37,8 @@ def training_scalars(layer: FFCLinear | FFCConv2d, x: Tensor, labels: Tensor | N
             outputs = layer.outputs(x)
             decided = {f"out{i + 1}": output[None] for i, output in enumerate(outputs)}
             decided |= {"mean": outputs.mean(0, keepdim=True), "vote": outputs}
-            for name, ballots in decided.items():
-                label = elect(ballots, dim % ballots.dim())[1]
+            for name, logits in decided.items():
+                label = elect(logits, dim % logits.dim())[1]
                 found[f"{name}/accuracy"] = (label == labels)[known].double().mean()
     # One transfer from the device for all of them.
     return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The scores as a picture: a line of points per config, stock beside FFC, the paper's numbers as open marks."""
+"""The scores as a picture: dots of stock and of FFC in two rows for each config, the paper's numbers as open marks."""
 
 from pathlib import Path
 
@@ -7,17 +7,19 @@ from ..frameworks import FRAMEWORKS
 from ..runs.run import STOCK
 from .comparison import Comparison
 
-# Told apart by marker too.
+# The markers differ too.
 STOCK_STYLE = dict(color=style.STOCK, marker="o")
 FFC_STYLE = dict(color=style.FFC, marker="s")
 UNITS = {"AP": "box AP (%)", "mIoU": "mIoU (%)", "top1": "Top-1 (%)"}
 LONGEST = 34  # characters of a label on one line
+LEAST = 10  # percent points that an axis spans, so that it does not magnify the variation between seeds
 
 
 def draw(comparisons: list[Comparison], path: Path, reduction: str = "vote") -> bool:
     """Write a PNG with a panel per framework; False, and no file, if no run has a score.
 
-    Lines connect the two runs of one seed. FFC is shown under one reduction.
+    Every run is a dot, and several have a tick at their mean. FFC is shown under one test mode. An axis spans at least
+    ``LEAST`` points.
 
     Raises:
         UserError: matplotlib is missing.
@@ -53,9 +55,6 @@ def _has_score(group: Comparison, reduction: str, metric: str) -> bool:
 def _panel(axis, metric: str, rows: list[Comparison], reduction: str) -> None:
     for place, group in enumerate(rows):
         upper, lower = place - 0.16, place + 0.16
-        stock, ffc = group.by_seed(STOCK, STOCK, metric), group.by_seed("FFC", reduction, metric)
-        for seed in stock.keys() & ffc.keys():
-            axis.plot([stock[seed], ffc[seed]], [upper, lower], color="0.75", linewidth=1, zorder=1)
         for label, y, values, look, published in (
             ("stock", upper, group.scores(STOCK, STOCK, metric), STOCK_STYLE, group.system and group.system.stock),
             (f"FFC, {reduction}", lower, group.scores("FFC", reduction, metric), FFC_STYLE,
@@ -73,10 +72,18 @@ def _panel(axis, metric: str, rows: list[Comparison], reduction: str) -> None:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlabel(UNITS[metric])
     axis.margins(x=0.08)
+    axis.set_xlim(*_at_least(LEAST, *axis.get_xlim()))
     axis.grid(axis="x", color="0.9")
     axis.set_axisbelow(True)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
+
+
+def _at_least(span: float, low: float, high: float) -> tuple[float, float]:
+    """(low, high), made wider around their middle until they span ``span``; within 0 to 100 where they were."""
+    missing = max(0.0, span - (high - low)) / 2
+    shift = min(0.0, max(100.0, high) - (high + missing)) + max(0.0, min(0.0, low) - (low - missing))
+    return low - missing + shift, high + missing + shift
 
 
 def _wrapped(name: str) -> str:

@@ -1,5 +1,6 @@
 """From the paths of a command line to the files that are read and written."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,3 +79,9 @@ def _check_targets(jobs: list[Job]) -> None:
                 "draw them in two runs with two output folders"
             )
         writers[target] = job.source
+
+
+def add_stock_argument(parser: ArgumentParser) -> None:
+    """``--stock CONFIG CHECKPOINT``, the model that a prediction is compared with."""
+    parser.add_argument("--stock", nargs=2, metavar=("CONFIG", "CHECKPOINT"),
+                        help="draw stock, FFC and where they disagree beside each other")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reading one image or label file, with every way in which that fails told in words."""
+"""Reading one image or label file. Every failure has a readable message."""
 
 import os
 import struct

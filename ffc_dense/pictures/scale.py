@@ -6,9 +6,9 @@ READABLE = 800  # pixels of the longer side: smaller images are enlarged, so tha
 LARGEST = 100.0  # a factor beyond any screen
 
 
-def readable_scale(height: int, width: int) -> float:
-    """The factor that enlarges an image until its longer side has 800 pixels; 1 for larger ones."""
-    return max(1.0, READABLE / max(height, width))
+def readable_scale(height: int, width: int, readable: int = READABLE) -> float:
+    """The factor that enlarges an image until its longer side has ``readable`` pixels; 1 for larger ones."""
+    return max(1.0, readable / max(height, width))
 
 
 def add_scale_argument(parser: argparse.ArgumentParser) -> None:

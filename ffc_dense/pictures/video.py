@@ -53,14 +53,17 @@ def _write(path: Path, frames: Iterator[np.ndarray], rate: float) -> int:
     writer, count = None, 0
     try:
         for frame in frames:
-            height, width = (side // 2 * 2 for side in frame.shape[:2])  # most players want even sides
             if writer is None:
+                height, width = (side // 2 * 2 for side in frame.shape[:2])  # most players require even sides
                 with writing(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                 writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
                 if not writer.isOpened():
                     raise CannotWrite(f"--output: OpenCV cannot write {path} (MPEG-4): is the folder writable?")
-            writer.write(np.ascontiguousarray(frame[:height, :width]))
+            # OpenCV drops frames of another size without a word; lines of text may differ by a pixel.
+            missing = [(0, max(0, size - side)) for size, side in zip((height, width), frame.shape[:2], strict=True)]
+            frame = np.pad(frame[:height, :width], (*missing, (0, 0)), constant_values=255)
+            writer.write(np.ascontiguousarray(frame))
             count += 1
     finally:
         if writer is not None:

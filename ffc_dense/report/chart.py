@@ -4,11 +4,14 @@ import math
 from dataclasses import dataclass
 
 from ..runs.logs import Points
+from ..runs.run import CONTROL
 
 WIDTH, HEIGHT = 400, 240
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 38
 COLOURS, DASHES = 5, 4  # .s-c0 ... and .s-d0 ... in report.css: 20 styles beside those of STYLES
-STYLES = {"stock": "s-stock", "FFC": "s-ffc", "vote": "s-ffc", "mean": "s-mean"}  # FFC's result is the vote's
+STYLES = {  # FFC's result is the vote's
+    "stock": "s-stock", "FFC": "s-ffc", "vote": "s-ffc", "mean": "s-mean", CONTROL: "s-control",
+}  # fmt: skip
 
 
 @dataclass
@@ -21,7 +24,7 @@ class Series:
 
 
 def styles(names: list[str]) -> dict[str, str]:
-    """A colour and a dash for each name; the baseline, FFC, mean and vote have the same ones in every chart."""
+    """A colour and a dash for each name; the names in STYLES have the same ones in every chart."""
     others = [name for name in dict.fromkeys(names) if name not in STYLES]
     return STYLES | {name: f"s-c{i % COLOURS} s-d{i % DASHES}" for i, name in enumerate(others)}
 

@@ -3,7 +3,7 @@
 import re
 
 from ..runs.logs import Points, curves
-from ..runs.run import STOCK
+from ..runs.run import CONTROL, STOCK
 from .chart import Series, chart, styles
 from .subjects import Group, Subject
 from .tables import Table, number, text
@@ -39,7 +39,7 @@ def training_curves(group: Group) -> dict:
             charts.append(chart(title, series, LEAST if key in metrics else 0))
     head = [("logged value", ""), *((_label(subject, group), "") for subject, _ in runs)]
     return {
-        "legend": list(dict.fromkeys((subject.run.variant, style[subject.run.variant]) for subject, _ in runs)),
+        "legend": list(dict.fromkeys((_named(subject.run.variant), style[subject.run.variant]) for subject, _ in runs)),
         "charts": charts,
         "once": Table("Values that were logged once", head, once) if once else None,
         "of_outputs": [each for subject, lines in runs for each in _of_outputs(subject, lines)],
@@ -50,7 +50,11 @@ def _label(subject: Subject, group: Group) -> str:
     """The variant; with several runs of it, the run's name too."""
     variants = [other.run.variant for other in group.subjects]
     variant = subject.run.variant
-    return variant if variants.count(variant) == 1 else f"{variant} ({subject.name})"
+    return _named(variant) if variants.count(variant) == 1 else f"{_named(variant)} ({subject.name})"
+
+
+def _named(variant: str) -> str:
+    return f"one LayerNorm ({variant})" if variant == CONTROL else variant
 
 
 def _with_final_score(subject: Subject, lines: dict[str, Points]) -> dict[str, Points]:

@@ -30,7 +30,7 @@ def gallery(analysis: Analysis, number: int, most: int) -> dict | None:
         KeyError, TypeError: an entry is malformed.
     """
     report = analysis.report
-    unit = by_name(report["framework"]).unit
+    unit = report.get("unit") or by_name(report["framework"]).unit
     cards = [_card(analysis, entry, f"photo-{number}-{i}") for i, entry in enumerate(chosen(report, most))]
     colours = zip(report.get("classes", ()), panels.palette(report), strict=False) if unit == "pixels" else ()
     return {"number": number, "unit": unit, "cards": cards, "colours": list(colours)} if cards else None
@@ -38,6 +38,7 @@ def gallery(analysis: Analysis, number: int, most: int) -> dict | None:
 
 def _card(analysis: Analysis, entry: dict, photo: str) -> dict:
     title = Path(entry["image"] or "unnamed").name
+    shown = str(analysis.folder / entry["frames"]) if "frames" in entry else entry["image"]
     if "boxes" in entry:
         head = ["", "Out1", "confidence", "vote", "confidence", "truth"]
         rows = [
@@ -50,7 +51,7 @@ def _card(analysis: Analysis, entry: dict, photo: str) -> dict:
         rows = [[each["kind"], each["before"], each["after"], f"{each['pixels']:,}"] for each in entry["changes"]]
         found = panels.of_maps(entry, title, analysis.folder, panels.palette(analysis.report))
     return {
-        "title": title, "photo": photo, "href": photograph(entry["image"], analysis.folder / "gallery"),
+        "title": title, "photo": photo, "href": photograph(shown, analysis.folder / "gallery"),
         "width": entry["width"], "height": entry["height"], "panels": found, "head": head, "rows": rows,
         "fixed": int(entry["fixed"]), "broken": int(entry["broken"]),
         "words": " ".join([title, *(str(cell) for row in rows for cell in row)]).lower(),

@@ -4,9 +4,11 @@ import base64
 import hashlib
 import os
 import shlex
+from collections.abc import Iterable
 from datetime import datetime
 from importlib.resources import files
 from itertools import count
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -16,7 +18,7 @@ from ..version import __version__
 from . import tables
 from .curves import training_curves
 from .gallery import gallery
-from .pictures import png_file
+from .pictures import png_file, strips
 from .subjects import Group, Subject
 from .verdict import settings, verdict
 
@@ -28,16 +30,21 @@ PLOTS = {
 }
 
 
-def render(groups: list[Group], most_images: int = MOST_IMAGES, written: datetime | None = None) -> str:
+def render(
+    groups: list[Group], most_images: int = MOST_IMAGES, written: datetime | None = None,
+    pictures: Iterable[Path | str] = (),
+) -> str:  # fmt: skip
     """The HTML of a report. It fetches nothing, and its policy forbids every script but its own.
 
     Args:
         groups: from :func:`ffc_dense.report.collect`.
-        most_images: in the gallery of each run.
+        most_images: in the gallery of each run, and of each folder of ``pictures``.
         written: the date on the page; by default now.
+        pictures: folders with pictures that ``ffc-dense predict`` wrote.
 
     Raises:
         ValueError: an analysis is malformed; the message names it.
+        FileNotFoundError: a folder of ``pictures`` is missing or holds none.
     """
     numbers = count()
     style, script = _asset("report.css"), "".join(map(_asset, SCRIPTS))
@@ -51,6 +58,7 @@ def render(groups: list[Group], most_images: int = MOST_IMAGES, written: datetim
     )  # fmt: skip
     return environment.get_template("page.html").render(
         groups=[_group(group, most_images, numbers) for group in groups],
+        strips=strips(pictures, most_images),
         written=f"{written or datetime.now().astimezone():%Y-%m-%d %H:%M %Z}".strip(),
         version=__version__, policy=policy, style=style, script=script,
     )  # fmt: skip

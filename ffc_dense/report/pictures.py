@@ -3,12 +3,15 @@
 import base64
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 LONGEST = 640  # pixels: the longer side of a photograph
+WIDE = 1600  # of a strip of several panels
 QUALITY = 82  # of JPEG
 
 
@@ -25,8 +28,8 @@ def png_file(path: Path) -> str | None:
     return data_uri(content, "png") if content.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
-def photograph(name: str | None, near: Path) -> str | None:
-    """An image file as a JPEG of at most ``LONGEST`` pixels a side; None if it cannot be read.
+def photograph(name: str | None, near: Path, longest: int = LONGEST) -> str | None:
+    """An image file as a JPEG of at most ``longest`` pixels a side; None if it cannot be read.
 
     Args:
         name: its path; a relative one is tried from the working folder, then from the folders above ``near``.
@@ -41,7 +44,7 @@ def photograph(name: str | None, near: Path) -> str | None:
             image = ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError):
         return None
-    image.thumbnail((LONGEST, LONGEST))
+    image.thumbnail((longest, longest))
     written = io.BytesIO()
     image.save(written, "JPEG", quality=QUALITY)
     return data_uri(written.getvalue(), "jpeg")
@@ -55,3 +58,20 @@ def indexed(labels: np.ndarray, colours: list[tuple[int, int, int]]) -> str:
     image.putpalette(table[:, :3].tobytes())
     image.save(written, "PNG", transparency=table[:, 3].tobytes(), optimize=True)
     return data_uri(written.getvalue(), "png")
+
+
+def strips(folders: Iterable[Path | str], most: int) -> list[dict]:
+    """The pictures in folders that ``ffc-dense predict`` wrote, ``most`` of each: ``title`` and ``src``.
+
+    Raises:
+        FileNotFoundError: a folder is missing or holds no picture; the message names it.
+    """
+    found = []
+    for folder in map(Path, folders):
+        paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise FileNotFoundError(f"--pictures: {folder} holds no picture; name what ffc-dense predict wrote")
+        for path in paths[:most]:
+            src = photograph(str(path), folder, WIDE)
+            found.append({"title": f"{folder.resolve().name}/{path.name}", "src": src})
+    return found

@@ -69,14 +69,14 @@ def collect(folders: Iterable[Path | str], stock: Iterable[Path | str] = ()) -> 
         FileNotFoundError: a folder is missing or holds no run.
         ValueError: a file is malformed, two runs are the same, or a ``stock`` run has FFC or no partner.
     """
-    twins = read_runs(stock)
-    for run in twins:
+    stock_runs = read_runs(stock)
+    for run in stock_runs:
         if run.variant != STOCK:
             raise ValueError(f"--stock: {run.folder} was trained as {run.variant}, expected a model without FFC")
-    taken = {Path(run.folder).resolve() for run in twins}
+    taken = {Path(run.folder).resolve() for run in stock_runs}
     runs = [run for run in read_runs(expand(folders)) if Path(run.folder).resolve() not in taken]
     groups = []
-    for group in compare([*runs, *twins]):
+    for group in compare([*runs, *stock_runs]):
         members = [run for runs in group.runs.values() for run in runs]
         if members:
             groups.append(Group(group.name, group.framework, [Subject.of(run) for run in members]))

@@ -93,7 +93,8 @@ def outputs(analysis: Analysis) -> Table:
             number(row[report["metric"]]), number(row["won"], 2, 100),
             *(number(None if itself else row[key], 2, 100) for key in ("changed", "fixed", "broken")),
         ])  # fmt: skip
-    return Table(f"Each output on {report['images']} images; shares and confidences in percent", head, rows)
+    samples = f"{report['images']} {'videos' if report.get('unit') == 'videos' else 'images'}"
+    return Table(f"Each output on {samples}; shares and confidences in percent", head, rows)
 
 
 def agreement(report: dict) -> Table | None:
@@ -121,17 +122,23 @@ def agreement(report: dict) -> Table | None:
     )
 
 
+def _class_scores(baseline: Subject) -> dict[str, float]:
+    """{class: percent} of an evaluation, or else of an analysis."""
+    analysed = baseline.analysis.report.get("class_scores") if baseline.analysis else None
+    return baseline.run.class_scores.get(STOCK) or analysed or {}
+
+
 def classes(group: Group, subject: Subject) -> Table | None:
     """The vote's score minus the baseline's, class by class; minus Out1's where the baseline has no such scores."""
     baseline, gains = group.stock_of(subject), subject.analysis.report["class_gain"] if subject.analysis else []
-    before = baseline.run.class_scores.get(STOCK, {}) if baseline else {}
+    before = _class_scores(baseline) if baseline else {}
     after = subject.run.class_scores.get("vote") or {row["class"]: row["vote"] for row in gains}
     unit, name = group.framework.main_metric.removeprefix("m"), "baseline"
     caption = f"{unit} of each class: the vote minus the baseline"
     if not before.keys() & after.keys():
         before, after = ({row["class"]: row[key] for row in gains} for key in ("out1", "vote"))
         name, caption = "Out1", f"{unit} of each class: the vote minus Out1"
-        caption += " (the baseline was evaluated without scores per class)" if baseline else ""
+        caption += " (the baseline has no scores per class: analyse its run)" if baseline else ""
     found = sorted(((after[key] - before[key], str(key)) for key in before if key in after), key=lambda each: -each[0])
     if not found:
         return None

@@ -35,7 +35,7 @@ def verdict(group: Group) -> str:
     test = paired(compared.by_seed(STOCK, STOCK, metric), compared.by_seed(variant, mode, metric))
     if test is None or test.difference.n < 2:
         few = "One run of each" if len(ffc) == len(stock) == 1 else "Fewer than two seeds in common"
-        return f"{scores}: {gain}. {few} cannot tell this from the variation between seeds."
+        return f"{scores}: {gain}. {few} cannot separate this from the variation between seeds."
     gain = f"{test.difference.mean:+.2f} {metric} on average over {test.difference.n} common seeds"
     if test.interval is None:
         return f"{scores}: {gain}. Whether this is significant is unknown ({test.note})."

@@ -6,7 +6,8 @@ from pathlib import Path
 from ..frameworks import Framework
 from .files import is_number
 
-STOCK = "stock"  # the name of the only "reduction" of a model without FFC
+STOCK = "stock"  # the name of the only test mode of a model without FFC
+CONTROL = "FFC num_filters=0 normalize_input=True"  # the variant of the stock classifier behind one LayerNorm
 
 
 @dataclass

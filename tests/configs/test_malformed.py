@@ -337,6 +337,7 @@ def test_a_process_ends_with_2_and_the_message_alone(folder, name, arguments, sa
     refused(process(folder, TOOLS / f"{name}.py", *arguments), name, said)
 
 
+@pytest.mark.ci
 def test_debug_among_the_arguments_of_mmsegs_tool_shows_the_cause(folder):
     command = [TOOLS / "mmseg_tool.py", "train", FFC_PSP, "--work-dir", "debug"]
     code, _, err = process(folder, *command, "--debug", "--cfg-options", "model.decode_head.type=FFCPSPHeads")
@@ -344,6 +345,7 @@ def test_debug_among_the_arguments_of_mmsegs_tool_shows_the_cause(folder):
     assert err.splitlines()[-1].startswith("mmseg_tool.py: error: model.decode_head.type: ")
 
 
+@pytest.mark.ci
 def test_of_several_processes_the_first_one_tells(folder):
     command = [TOOLS / "train_net.py", "--config-file", FFC_YAML, "--num-gpus", 2, "--dist-url", "auto"]
     result = process(folder, *command, "MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", 19, "SOLVER.STEPS", "()")

@@ -56,6 +56,7 @@ def test_every_head_starts_with_the_weights_of_mmpretrains_own(work, head):
     assert {value.unique().item() for value in state.values()} == {0.0, 1.0}
 
 
+@pytest.mark.ci
 def test_a_run_made_twice_is_the_same_to_the_bit_and_another_seed_is_another_run(work, tmp_path, monkeypatch):
     runs = [run_of("ffc", 2, seed) for seed in (1, 1, 2)]
     first, again, other = end_with_weights(train_classification, work, tmp_path, monkeypatch, runs)

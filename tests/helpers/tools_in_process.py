@@ -23,6 +23,7 @@ def run_tool(name: str, *args) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of ``python tools/NAME.py ARGS``. An exception that it would die of passes."""
     module, code = tool(name), 0
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    _forget()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             module.command([str(arg) for arg in args])
@@ -35,8 +36,10 @@ def run_tool(name: str, *args) -> tuple[int, str, str]:
 
 
 def _forget(*streams: io.StringIO) -> None:
-    """Take away the log handlers that a tool left and that would write into ``streams`` for ever."""
+    """Take away the log handlers that write into ``streams``, or into one that is closed: another test's."""
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
     for logger in loggers:
-        for handler in [each for each in logger.handlers if getattr(each, "stream", None) in streams]:
-            logger.removeHandler(handler)
+        for handler in list(logger.handlers):
+            stream = getattr(handler, "stream", None)
+            if stream in streams or getattr(stream, "closed", False):
+                logger.removeHandler(handler)

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ffc_dense import FFCConv2d, FFCLinear
-from ffc_dense.inspection.gradcam.figure import Picture, draw, scaled
-from ffc_dense.inspection.gradcam.maps import Head, OutputTarget, choose_outputs, explain
+from ffc_dense.inspection.gradcam.figure import Picture, arranged, draw, scaled
+from ffc_dense.inspection.gradcam.maps import Explained, Head, OutputTarget, choose_outputs, explain
 
 A, C, K = 6, 8, 4
 BOX = torch.ones(1, 1)
@@ -141,3 +141,23 @@ def test_the_figure_has_a_panel_for_the_image_and_each_output(box):
         picture = Picture(np.zeros((5, 7, 3), np.uint8), region, (0, 0, 7, 5), "t", outputs, list("abcd"), "n")
         sizes.append(Image.open(io.BytesIO(draw(picture))).size)
     assert sizes[1][0] > sizes[0][0] and abs(sizes[1][1] - sizes[0][1]) < 20
+
+
+@pytest.mark.parametrize("panels", range(2, 17))
+@pytest.mark.parametrize("fit_a_row", [True, False])
+def test_the_grid_of_panels_has_no_empty_cell(panels, fit_a_row):
+    rows = arranged(panels, fit_a_row)
+    cells = [cell for row in rows for cell in row]
+    assert len({len(row) for row in rows}) == 1 and set(cells) == set(range(panels))
+    assert all(cells.count(panel) == 1 for panel in range(1, panels))
+    assert [row[0] for row in rows] == [0] * len(rows) if cells.count(0) > 1 else cells == list(range(panels))
+    assert len(rows) == 1 if fit_a_row else len(rows[0]) <= 6
+
+
+def test_five_panoramas_are_drawn_around_the_image():
+    outputs = [Explained(m, 0, 0.5, 0, 3.0, 8, np.ones((20, 60), np.float32)) for m in (1, 3, 5, 7)]
+    picture = Picture(
+        np.zeros((20, 60, 3), np.uint8), np.zeros((20, 60), bool), (0, 0, 60, 20), "t", outputs, ["a"], "n"
+    )
+    width, height = Image.open(io.BytesIO(draw(picture))).size
+    assert 2.5 < width / height < 4  # three columns of two rows, without wide gaps between the rows

@@ -115,6 +115,14 @@ def test_a_video_keeps_its_frames_their_order_and_rate(tmp_path):
     assert [float(frame.mean()) for frame in found] == pytest.approx([255 - 12 * i for i in range(5)], abs=4)
 
 
+def test_pictures_of_another_size_are_fitted_to_the_first_one(tmp_path):
+    grown = iter(range(10))
+    draw_video(video(tmp_path / "v.avi"), tmp_path / "drawn.mp4",
+               lambda frame: cv2.resize(frame, (48 + 4 * (n := next(grown)), 24 - 2 * n)))  # fmt: skip
+    drawn, _ = frames(tmp_path / "drawn.mp4")
+    assert [frame.shape for frame in drawn] == [(24, 48, 3)] * 5 and drawn[4][18:].min() > 200
+
+
 def test_a_video_that_ends_early_is_unreadable_and_leaves_no_file(tmp_path):
     path = video(tmp_path / "v.avi", frames=20, size=(320, 240))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

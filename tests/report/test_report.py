@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from report_runs import HOSTILE, HOSTILE_FILE, analysis, pair
+from repository import ROOT
 from run_folders import box_scores, detectron2_run, mmengine_run, reductions
 from tools_in_process import run_tool, tool
 
 from ffc_dense.paper import read_runs
-from ffc_dense.report.chart import LEFT, Series, chart, styles, ticks
+from ffc_dense.report.chart import COLOURS, LEFT, Series, chart, styles, ticks
+from ffc_dense.report.curves import training_curves
 from ffc_dense.report.subjects import collect
 from ffc_dense.report.tables import agreement
 from ffc_dense.report.verdict import verdict
 from ffc_dense.runs import analyses, logs
+from ffc_dense.runs.run import CONTROL
 
 
 class Page(HTMLParser):
@@ -320,6 +323,11 @@ def test_the_gain_of_a_class_is_over_the_baseline_and_over_out1_where_that_has_n
 
     head, *found = rows()
     assert head[1] == "Out1" and found == [["car", "20.00", "21.00", "+1.00"], ["ship", "9.00", "8.00", "-1.00"]]
+    analysis(stock / "analysis_model_final")
+    path = stock / "analysis_model_final" / "analysis.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"class_scores": {"car": 20.5, "ship": 7.0}}))
+    head, *found = rows()
+    assert head[1] == "baseline" and found == [["ship", "7.00", "8.00", "+1.00"], ["car", "20.50", "21.00", "+0.50"]]
     log = stock / "metrics.json"
     last = json.loads(log.read_text().splitlines()[-1]) | {"bbox/AP-car": 23.5, "bbox/AP-ship": 6.0}
     log.write_text(log.read_text() + json.dumps(last) + "\n")
@@ -512,3 +520,35 @@ def test_an_image_that_is_gone_leaves_its_boxes(tmp_path):
 def test_a_folder_of_runs_stands_for_its_runs(detection):
     root, _ = detection
     assert [subject.name for group in collect([root]) for subject in group.subjects] == ["stock", "ffc"]
+
+
+def test_pictures_of_predictions_are_in_the_page_at_most_max_images_of_a_folder(tmp_path):
+    _, ffc = pair(tmp_path)
+    folder = tmp_path / "pictures_<b>"
+    folder.mkdir()
+    for n in range(3):
+        Image.fromarray(np.full((50, 3000, 3), 70 * n, np.uint8)).save(folder / f"{n}.png")
+    (folder / "predictions.csv").write_text("image")
+    assert run_tool("report", ffc, "--pictures", folder, "--max-images", 2)[0] == 0
+    page = (ffc / "report.html").read_text()
+    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="Predictions in pictures_&lt;b&gt;/(\d)\.png"', page)
+    assert [name for _, name in found] == ["0", "1"]
+    with Image.open(io.BytesIO(base64.b64decode(found[1][0]))) as shown:
+        assert shown.size == (1600, 27) and abs(shown.getpixel((9, 9))[0] - 70) < 3
+    (tmp_path / "empty").mkdir()
+    code, _, error = run_tool("report", ffc, "--pictures", tmp_path / "empty")
+    assert code == 2 and "--pictures: " in error and "empty holds no picture" in error
+
+
+def test_the_control_of_one_layernorm_is_named_and_keeps_one_style(tmp_path):
+    stock = mmengine_run(tmp_path / "stock", miou=78.0)
+    control = mmengine_run(tmp_path / "control", ffc=True, miou=78.5)
+    for path in (*control.glob("*.py"), *control.glob("*/*/config.py")):
+        path.write_text(path.read_text().replace("channels=512", "channels=512, normalize_input=True, num_filters=0"))
+    (group,) = collect([stock, control])
+    assert [subject.run.variant for subject in group.subjects] == ["stock", CONTROL]
+    drawn = training_curves(group)
+    assert drawn["legend"] == [("stock", "s-stock"), (f"one LayerNorm ({CONTROL})", "s-control")]
+    css = (ROOT / "ffc_dense/report/assets/report.css").read_text()
+    colours = dict(re.findall(r"\.s-(\w+) \{ stroke: (var\(--\w+\))", css))
+    assert len(set(colours.values())) == len(colours) == 4 + COLOURS

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ffc_dense.classification.commands.evaluate import check_class_folders
+from ffc_dense.classification.inputs.config_checks import takes_videos
 from ffc_dense.classification.inspection import analysis  # noqa: F401  (registers the loop)
 from ffc_dense.errors import UserError
 from ffc_dense.errors.reporting import reading_input
@@ -17,7 +18,7 @@ from ffc_dense.openmmlab.inputs.config_checks import check_folders
 from ffc_dense.openmmlab.inputs.config_errors import explain_build, in_a_loop, type_name
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
 
-DECISION = "the label of an image"
+DECISIONS = {"images": "the label of an image", "videos": "the label of a video"}
 
 
 def setup(config: str, overrides: list[str], gallery: int, folder: str) -> Config:
@@ -30,7 +31,10 @@ def setup(config: str, overrides: list[str], gallery: int, folder: str) -> Confi
     cfg.test_dataloader.setdefault("collate_fn", dict(type="default_collate"))  # as mmpretrain's test.py
     top5 = 5 if (cfg.model.get("head") or {}).get("num_classes", 5) >= 5 else 1
     cfg.test_evaluator = dict(type="mmpretrain.Accuracy", topk=(1, top5))
-    cfg.test_cfg = loop_config(cfg, "mmpretrain.AnalysisTestLoop", gallery=gallery)
+    if takes_videos(cfg):
+        from ffc_dense.video.inspection import analysis as _  # noqa: F401  (registers the loop)
+    loop = "VideoAnalysisTestLoop" if takes_videos(cfg) else "AnalysisTestLoop"
+    cfg.test_cfg = loop_config(cfg, f"mmpretrain.{loop}", gallery=gallery)
     return cfg
 
 
@@ -50,5 +54,7 @@ def analyze(config: str, checkpoint: str, overrides: list[str], gallery: int, fo
     for name in loop.analysis.names:
         scores[name] = {f"class.{label}": share for label, share in loop.class_accuracy(name).items()}
         scores[name][main] = float(found[f"{name}/{prefix}{main}"])
-    about = {"framework": MMPRETRAIN.name, "dataset": type_name(cfg.test_dataloader.dataset), "decision": DECISION}
+    unit = "videos" if takes_videos(cfg) else "images"
+    about = {"framework": MMPRETRAIN.name, "dataset": type_name(cfg.test_dataloader.dataset)}
+    about |= {"decision": DECISIONS[unit], "unit": unit}
     return about | {"classes": loop.class_names} | loop.analysis.report(main, scores)

@@ -70,3 +70,8 @@ def _class_folders(dataset: Mapping) -> Path | None:
         return None
     prefix = dataset.get("data_prefix") or split
     return Path(root, prefix if isinstance(prefix, str) else prefix.get("img_path") or "")
+
+
+def takes_videos(cfg: Mapping) -> bool:
+    """Whether a config tests on videos, which ``ffc_dense.video`` serves."""
+    return type_name((cfg.get("test_dataloader") or {}).get("dataset")) == "HMDB51"

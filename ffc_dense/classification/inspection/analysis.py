@@ -1,5 +1,6 @@
-"""Table 1 for an image classifier: a decision is the label of an image."""
+"""Table 1 for a classifier: a decision is the label of an image, or of a video."""
 
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -31,7 +32,7 @@ class AnalysisTestLoop(AllReductionsTestLoop):
         linear = [layer for layer in model.head.modules() if isinstance(layer, nn.Linear)]
         if not linear:
             raise ValueError(f"model.head: {type(model.head).__name__} has no linear layer that classifies its feature")
-        self.layer = linear[-1]
+        self.model, self.layer = model, linear[-1]
         self.analysis = Analysis(self.layer, gallery)
         names = [] if self.analysis.names == [STOCK] else self.analysis.names
         super().__init__(runner, dataloader, evaluator, fp16, names)
@@ -46,7 +47,7 @@ class AnalysisTestLoop(AllReductionsTestLoop):
 
     def run(self) -> dict:
         """Launch test."""
-        with self.layer.register_forward_pre_hook(self._count_units):
+        with self.counting_units():
             return super().run()
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
@@ -56,18 +57,27 @@ class AnalysisTestLoop(AllReductionsTestLoop):
             self._elect()
 
     def class_accuracy(self, name: str) -> dict[str, float | None]:
-        """Per class, the share in percent of its images that a reduction got right; None without images."""
+        """Per class, the share in percent of its images that a test mode got right; None without images."""
         counts = zip(self.class_names, self.right_of[name].tolist(), self.images_of.tolist(), strict=True)
         return {label: 100 * right / total if total else None for label, right, total in counts}
+
+    def counting_units(self) -> AbstractContextManager:
+        """Within the context, the active units of every classified feature are counted."""
+        return self.layer.register_forward_pre_hook(self._count_units)
+
+    def picture_of(self, metainfo: dict) -> dict:
+        """What the gallery keeps of a sample: ``image``, its path, and ``height`` and ``width`` of what is shown."""
+        height, width = metainfo["ori_shape"][:2]
+        return {"image": metainfo.get("img_path"), "height": height, "width": width}
 
     def _count_units(self, layer: nn.Linear, args: tuple) -> None:
         if not self.analysis.is_ffc:
             self.analysis.activity.update(active_units([args[0]], -1, False))
-        elif layer.test_reduce == "out1":  # the same feature comes under every reduction
+        elif layer.test_reduce == "out1":  # the same feature comes in every test mode
             self.analysis.activity.update(active_units(layer.stages(args[0]), -1, layer.interpolate))
 
     def _note(self, name: str, samples: list) -> None:
-        """Take what was predicted under one reduction; Out1 comes first."""
+        """Take what was predicted in one test mode; Out1 comes first."""
         if "gt_label" not in samples[0]:
             raise ValueError("the test set has no labels: an analysis compares the predictions with them")
         scores = torch.stack([sample.pred_score for sample in samples]).float()
@@ -98,18 +108,17 @@ class AnalysisTestLoop(AllReductionsTestLoop):
 
     def _describe(self, n: int, kind: str) -> dict:
         """For the gallery, in the form of a detector's: one box, the whole image."""
-        metainfo = self.samples[n].metainfo
-        height, width = metainfo["ori_shape"][:2]
+        picture = self.picture_of(self.samples[n].metainfo)
         about = {"before": self.first, "after": self.batch["vote"][0], "truth": self.truth}
         said = {"before_confidence": self.batch["out1"][1], "after_confidence": self.batch["vote"][1]}
-        box = {"box": [0, 0, width, height], "kind": kind}
+        box = {"box": [0, 0, picture["width"], picture["height"]], "kind": kind}
         box |= {key: self.class_names[int(labels[n])] for key, labels in about.items()}
         box |= {key: round(float(values[n]), 4) for key, values in said.items()}
-        return {"image": metainfo.get("img_path"), "height": height, "width": width, "boxes": [box]}
+        return {**picture, "boxes": [box]}
 
 
 def _also(note, name: str, process):
-    """An evaluator's ``process`` that shows the samples to ``note`` first: later they are dicts of all reductions."""
+    """An evaluator's ``process`` that shows the samples to ``note`` first: later they are dicts of all test modes."""
 
     def both(data_samples, data_batch=None):
         note(name, data_samples)

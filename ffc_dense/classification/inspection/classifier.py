@@ -24,6 +24,7 @@ from ...method.reductions import choose_reductions, ffc_layers
 from ...openmmlab.inputs.checkpoint import classes_of, load_for_evaluation
 from ...openmmlab.inputs.config_checks import check_config, check_framework, metainfo_of, wrapped_datasets
 from ...openmmlab.inputs.config_errors import type_name
+from ...pictures.panels import with_lines
 from ...pictures.reading import check_kind, read_size
 from ...pictures.scale import readable_scale
 from ..inputs.config_checks import check_images
@@ -83,7 +84,7 @@ class Classifier:
     Raises:
         FileNotFoundError, RuntimeError: as :func:`load_for_evaluation`.
         UserError: the config's file cannot be read, or a value of it is wrong. See :func:`check_config`.
-        ValueError: ``reduce`` is no reduction of the model, or the config has no test dataset with a pipeline.
+        ValueError: ``reduce`` is no test mode of the model, or the config has no test dataset with a pipeline.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Classifier:
         name = "test_dataloader.dataset"
         dataset = dict(wrapped_datasets((config.get("test_dataloader") or {}).get("dataset"), name)).get(name, {})
         if "pipeline" not in dataset:
-            raise ValueError(f"{name}: expected a dataset with a pipeline, which tells how an image is resized")
+            raise ValueError(f"{name}: expected a dataset with a pipeline, which says how an image is resized")
         self._from_file = Compose(copy.deepcopy(dataset["pipeline"]))
         steps = [step for step in copy.deepcopy(dataset["pipeline"]) if type_name(step) != "LoadImageFromFile"]
         self._from_array = Compose(steps)
@@ -183,13 +184,4 @@ class Classifier:
         lines = [str(prediction)]
         if len(prediction.outputs) > 1:
             lines += [f"Out{i + 1}: {output}" for i, output in enumerate(prediction.outputs)]
-        letters = max(map(len, lines))
-        font, thickness = cv2.FONT_HERSHEY_SIMPLEX, 1
-        (unit, _), _ = cv2.getTextSize("m" * letters, font, 1.0, thickness)
-        factor = min(0.6, size[0] / (unit + 1))
-        step = max(8, round(34 * factor))
-        text = np.full((step * len(lines) + step // 2, size[0], 3), 255, np.uint8)
-        for place, line in enumerate(lines, 1):
-            colour = (0, 0, 0) if place == 1 else (110, 110, 110)
-            cv2.putText(text, line, (4, step * place), font, factor, colour, thickness, cv2.LINE_AA)
-        return np.concatenate([picture, text])
+        return with_lines(picture, lines)

@@ -23,7 +23,7 @@ class ImageExplainer:
     """Explains the decisions of a :class:`Classifier`, stock or FFC.
 
     Args:
-        classifier: its parameters no longer want gradients afterwards.
+        classifier: its parameters no longer require gradients afterwards.
 
     Raises:
         ValueError: the head does not end in a linear layer, or the model is no ``ImageClassifier``.
@@ -36,7 +36,7 @@ class ImageExplainer:
             raise ValueError(f"model: {type(model).__name__} has no backbone and head with a linear layer to explain")
         self.head = Head(linear[-1])
         self.head.rest = self._rest
-        model.requires_grad_(False)  # the gradient of the map alone is wanted
+        model.requires_grad_(False)  # only the gradient of the map is needed
 
     def __call__(
         self, image: str | Path | np.ndarray, outputs: list[int] | None = None, target: str | int | None = None,

@@ -4,7 +4,9 @@
         --output pictures [--confidence-threshold 0.5] [--opinions] [--opts KEY VALUE ...]
 
 For each image a picture of the same name is written, for each video an .mp4. With ``--opinions`` a label ends in the
-votes: in "cat 97% 5/7" five of seven outputs chose the class cat. A file that cannot be read is reported and skipped.
+votes: in "cat 97% 5/7" five of seven outputs chose the class cat. Boxes whose class half of the outputs or fewer chose
+are dashed, those whose class none chose grey and dotted; a summary is below the image. ``--stock`` draws another
+detector beside this one, and the boxes of which the two disagree. A file that cannot be read is reported and skipped.
 Exit code: 0, 1 if files were skipped, 2 for a wrong config, checkpoint or argument.
 """
 
@@ -12,17 +14,20 @@ import argparse
 import sys
 from functools import partial
 
+from ffc_dense.cli.shipped_configs import config_path
 from ffc_dense.data.own import add_dataset_argument
 from ffc_dense.detection import Detector
 from ffc_dense.detection.inputs.config_errors import explain_build, explain_lazy
 from ffc_dense.detection.inputs.datasets import register_own
 from ffc_dense.detection.inputs.lazy import is_lazy, override, read_lazy_config
 from ffc_dense.detection.inputs.read_config import read_config
+from ffc_dense.detection.inspection.comparison import compared
 from ffc_dense.detection.inspection.drawing import draw
+from ffc_dense.errors import UserError
 from ffc_dense.errors.quiet import add_verbose_argument, framework_output
 from ffc_dense.errors.reporting import add_debug_argument, reading_input, reporting
 from ffc_dense.method.reductions import choose_reductions, ffc_layers
-from ffc_dense.pictures.files import collect
+from ffc_dense.pictures.files import add_stock_argument, collect
 from ffc_dense.pictures.run import run
 from ffc_dense.pictures.scale import add_scale_argument
 
@@ -44,7 +49,25 @@ def main(args) -> int:
             (name,) = choose_reductions(detector.model, [args.reduce])
             for layer in ffc_layers(detector.model):
                 layer.test_reduce = name
-    return run(jobs, lambda image: draw(image, detector(image), detector.metadata, args.scale))
+    if not args.stock:
+        return run(jobs, lambda image: draw(image, detector(image), detector.metadata, args.scale))
+    with framework_output(args.verbose):
+        stock = read_stock(args)
+    if stock.metadata.thing_classes != detector.metadata.thing_classes:
+        raise UserError(f"--stock: {args.stock[0]} has other classes than {args.config_file}")
+    return run(jobs, lambda image: compared(image, stock(image), detector(image), detector.metadata, args.scale))
+
+
+def read_stock(args) -> Detector:
+    """The detector of ``--stock``, with the device, the threshold and ``--opts`` of the other one."""
+    config, checkpoint = str(config_path(args.stock[0])), args.stock[1]
+    if is_lazy(config):
+        device = [override("train.device", args.device)] if args.device else []
+        cfg = read_lazy_config(config, [*args.opts, *device], ())
+    else:
+        cfg = read_config(config, [*args.opts, *(["MODEL.DEVICE", args.device] if args.device else [])], splits=())
+    with reading_input(partial(explain_lazy if is_lazy(cfg) else explain_build, cfg=cfg)):
+        return Detector(cfg, checkpoint, opinions=False, confidence_threshold=args.confidence_threshold)
 
 
 def parse_args(argv: list[str] | None = None):
@@ -60,6 +83,7 @@ def parse_args(argv: list[str] | None = None):
     parser.add_argument("--opinions", action="store_true", help="show how many outputs chose the detection's class")
     parser.add_argument("--reduce", metavar="NAME", help="vote, mean, out1 ...; the config's own by default")
     parser.add_argument("--device", help="of torch; default: cuda where there is one, else cpu")
+    add_stock_argument(parser)
     add_scale_argument(parser)
     add_dataset_argument(parser)
     parser.add_argument(

@@ -28,7 +28,7 @@ def branch_free() -> Iterator[None]:
             (poolers, convert_boxes_to_pooler_format),
         ):
             stack.enter_context(mock.patch.object(module, function.__name__, function))
-        stack.enter_context(patch_builtin_len(["detectron2.structures.instances"]))  # len() wants a known number
+        stack.enter_context(patch_builtin_len(["detectron2.structures.instances"]))  # len() requires a known number
         yield
 
 

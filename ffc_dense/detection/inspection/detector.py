@@ -35,14 +35,14 @@ class Detector(DefaultPredictor):
         instances = Detector("config.yaml", "model_final.pth")("image.jpg")
 
     Identical to :class:`DefaultPredictor`, except that it takes file names too, returns the :class:`Instances`
-    themselves, on the CPU and with their opinions, refuses weights that do not fill the model, runs no code that is in
-    them, and runs on the CPU where there is no CUDA.
+    themselves, on the CPU and with the outputs' votes, refuses weights that do not fill the model, runs no code that is
+    in them, and runs on the CPU where there is no CUDA.
 
     Args:
         config: a .yaml file, or a config with FFC's keys; or a LazyConfig or its .py file, which runs.
         weights: a checkpoint; by default the one in ``MODEL.WEIGHTS`` or ``train.init_checkpoint``.
         opinions: add to the detections what each output said, see :meth:`FFCFastRCNNOutputLayers.inference`; of a
-            stock model the class distribution. None: where the model has opinions.
+            stock model the class distribution. None: where the model has them.
         confidence_threshold: detections below it are left out; by default ``MODEL.ROI_HEADS.SCORE_THRESH_TEST``, or
             the key of that name in ``MODEL.RETINANET``.
         options: further keys and values of the config, ``["MODEL.DEVICE", "cpu"]``; of a LazyConfig ``["KEY=VALUE"]``.
@@ -55,7 +55,7 @@ class Detector(DefaultPredictor):
             instances in an image alone (precomputed proposals, semantic segmentation).
         FileNotFoundError: there is no such checkpoint, or none is named.
         RuntimeError: the checkpoint is another model's.
-        ValueError: there are no opinions to give, or the dataset's classes are not as many as the model's.
+        ValueError: the model has no ``opinions``, or the dataset's classes are not as many as the model's.
     """
 
     def __init__(

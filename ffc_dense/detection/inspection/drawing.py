@@ -1,20 +1,29 @@
+"""Pictures of detections, with what the outputs voted for. Images are (H, W, 3) uint8, BGR."""
+
+from collections import Counter
+
 import numpy as np
 from detectron2.data import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import Visualizer
+from matplotlib.patheffects import withStroke
 
+from ...pictures.panels import with_lines
 from ...pictures.scale import readable_scale
 
-# Okabe and Ito's palette without black: told apart by colour-blind readers too. RGB in [0, 1].
+# Okabe and Ito's palette without black, which colour-blind readers distinguish too. RGB in [0, 1].
 COLORS = [
     tuple(int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))
     for code in ("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7")
 ]
+UNCHOSEN = (0.85, 0.85, 0.85)
+HALO = 0.4  # points per unit of scale: a dark edge of lines, which are seen on any ground then
+STYLES = {"-": "most outputs (solid)", "--": "half or fewer (dashed)", ":": "none (grey, dotted)"}
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the image
 
 
 def labels(instances: Instances, metadata: Metadata) -> list[str]:
-    """'cat 97%', and with opinions 'cat 97% 5/7': five of the seven outputs chose the detection's class."""
+    """'cat 97%', and with votes 'cat 97% 5/7': five of the seven outputs chose the detection's class."""
     names = [metadata.thing_classes[label] for label in instances.pred_classes.tolist()]
     found = [f"{name} {score:.0%}" for name, score in zip(names, instances.scores.tolist(), strict=True)]
     if not instances.has("class_votes"):
@@ -23,31 +32,70 @@ def labels(instances: Instances, metadata: Metadata) -> list[str]:
     return [f"{label} {chose}/{outputs}" for label, (chose, outputs) in zip(found, votes, strict=True)]
 
 
-def draw(image: np.ndarray, instances: Instances, metadata: Metadata, scale: float | None = None) -> np.ndarray:
+def summary(instances: Instances, metadata: Metadata) -> list[str]:
+    """One line: how many boxes of which class; with votes a second one: how the outputs voted for them."""
+    names = Counter(metadata.thing_classes[label] for label in instances.pred_classes.tolist())
+    listed = ", ".join(f"{count} x {name}" for name, count in names.most_common())
+    lines = [f"{len(instances)} box{'es' * (len(instances) != 1)}" + (f": {listed}" if listed else "")]
+    if instances.has("class_votes"):
+        counts = Counter(_styles(instances))
+        votes = ", ".join(f"{counts[style]} by {text}" for style, text in STYLES.items())
+        lines.append(f"class chosen: {votes}")
+    return lines
+
+
+def _styles(instances: Instances) -> list[str]:
+    """The line of each box: one of STYLES."""
+    if not instances.has("class_votes"):
+        return ["-"] * len(instances)
+    votes = zip(instances.class_votes.tolist(), instances.num_outputs.tolist(), strict=True)
+    return ["-" if 2 * chose > outputs else "--" if chose else ":" for chose, outputs in votes]
+
+
+def draw(
+    image: np.ndarray, instances: Instances, metadata: Metadata, scale: float | None = None, summarised: bool = True
+) -> np.ndarray:
     """The image with its detections, by detectron2's Visualizer, in a colour for each class.
+
+    With votes (``opinions`` of the detector), the line of a box shows how many outputs chose its class, see STYLES: a
+    box whose class no output chose is grey and dotted.
 
     Args:
         image: (H, W, 3) uint8, BGR.
         scale: of the picture, above 0; by default that of :func:`readable_scale`.
+        summarised: write :func:`summary` below the picture.
 
     Returns:
         (H', W', 3) uint8, BGR.
     """
     scale = readable_scale(*image.shape[:2]) if scale is None else scale
     visualizer = Visualizer(image[:, :, ::-1], metadata, scale=scale)
+    styles = _styles(instances)
     colors = [COLORS[label % len(COLORS)] for label in instances.pred_classes.tolist()]
+    colors = [UNCHOSEN if style == ":" else color for style, color in zip(styles, colors, strict=True)]
     visualizer.overlay_instances(
-        boxes=instances.pred_boxes,
         masks=instances.pred_masks if instances.has("pred_masks") else None,
         keypoints=instances.pred_keypoints if instances.has("pred_keypoints") else None,
         assigned_colors=colors,
     )
+    draw_boxes(visualizer, instances.pred_boxes.tensor.tolist(), labels(instances, metadata), colors, styles)
+    picture = np.ascontiguousarray(visualizer.output.get_image()[:, :, ::-1])
+    return with_lines(picture, summary(instances, metadata)) if summarised else picture
+
+
+def draw_boxes(
+    visualizer: Visualizer, boxes: list[list[float]], texts: list[str], colors: list[tuple], styles: list[str]
+) -> None:
+    """Boxes (x0, y0, x1, y1) with a label and a matplotlib line style each; the first label has the best place."""
+    scale = visualizer.output.scale
+    for box, color, style in zip(boxes, colors, styles, strict=True):
+        visualizer.draw_box(box, alpha=1, edge_color=color, line_style=style)
+        patch = visualizer.output.ax.patches[-1]
+        patch.set_path_effects([withStroke(linewidth=patch.get_linewidth() + HALO * scale, foreground="black")])
     taken: list[Rectangle] = []
-    for label, box, color in zip(
-        labels(instances, metadata), instances.pred_boxes.tensor.tolist(), colors, strict=True
-    ):
-        _draw_label(visualizer, label, box, color, taken)
-    return np.ascontiguousarray(visualizer.output.get_image()[:, :, ::-1])
+    for text, box, color in zip(texts, boxes, colors, strict=True):
+        if text:
+            _draw_label(visualizer, text, box, color, taken)
 
 
 def _draw_label(visualizer: Visualizer, label: str, box: list[float], color: tuple, taken: list[Rectangle]) -> None:

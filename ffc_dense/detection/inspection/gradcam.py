@@ -32,11 +32,11 @@ class BoxExplainer:
     """Explains the detections of a :class:`Detector` without masks and keypoints.
 
     Args:
-        detector: stock or FFC, with ``opinions``. Its parameters no longer want gradients afterwards.
+        detector: stock or FFC, with ``opinions``. Its parameters no longer require gradients afterwards.
 
     Raises:
         ValueError: ROI heads of a class whose way from a level to the classifier is not known, or a detector without
-            opinions, whose detections do not tell their proposals.
+            opinions, whose detections do not name their proposals.
     """
 
     def __init__(self, detector: Detector):
@@ -56,7 +56,7 @@ class BoxExplainer:
                 "the detections do not tell which proposals they come from: build the Detector with opinions=True"
             )
         kept = self.heads.num_classes if self.predictor.use_sigmoid_ce else None
-        detector.model.requires_grad_(False)  # the gradient of the map alone is wanted
+        detector.model.requires_grad_(False)  # only the gradient of the map is needed
         # Without a dataset in the config, classes have numbers for names; "7 82 %" would be hard to read.
         names = [f"class {name}" if name.isdigit() else name for name in detector.metadata.thing_classes]
         self.names = [*names, "background"]

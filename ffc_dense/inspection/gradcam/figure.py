@@ -12,7 +12,7 @@ from .maps import Explained
 OUTLINE = VERMILION
 COLOURS = "viridis"  # even steps of lightness, for every kind of colour vision
 OPACITY = 0.62
-HEIGHT = 2.3  # inches, of a panel
+HEIGHT = 2.3  # inches: the most of a panel
 NARROWEST, WIDEST = 1.75, 4.6  # inches: the titles must fit, a row of panoramas must too
 
 
@@ -45,6 +45,21 @@ def scaled(map_: np.ndarray) -> np.ndarray:
     return map_ / top if top > 0 else np.zeros_like(map_)
 
 
+def arranged(panels: int, fit_a_row: bool) -> list[list[int]]:
+    """The grid of the panels 0 ... without an empty cell: the number of the panel in each cell, row by row.
+
+    Where the panels fill no grid, panel 0, the image, is as high as all rows.
+    """
+    numbers = list(range(panels))
+    if fit_a_row or panels < 4:
+        return [numbers] if fit_a_row else [[number] for number in numbers]
+    if columns := next((columns for columns in (3, 4) if panels % columns == 0 and panels > columns), None):
+        return [numbers[i : i + columns] for i in range(0, panels, columns)]
+    if columns := next((columns for columns in (3, 2) if (panels - 1) % columns == 0 and panels > 4), None):
+        return [[0, *numbers[i : i + columns]] for i in range(1, panels, columns)]
+    return [numbers[i : i + 2] for i in range(0, panels, 2)]
+
+
 def draw(picture: Picture) -> bytes:
     """The PNG."""
     plt = pyplot()
@@ -52,16 +67,17 @@ def draw(picture: Picture) -> bytes:
     height, width = picture.image.shape[:2]
     shapes = [(width, height)] + [(right - left, bottom - top)] * len(picture.outputs)
     panels = [float(np.clip(HEIGHT * w / h, NARROWEST, WIDEST)) for w, h in shapes]
-    columns = len(panels) if sum(panels) <= 16 else 3
-    rows = -(-len(panels) // columns)
+    high = max(min(HEIGHT, panel * h / w) for panel, (w, h) in zip(panels, shapes, strict=True))
+    places = arranged(len(panels), sum(panels) <= 16)
+    rows, columns = len(places), len(places[0])
     widths = panels if rows == 1 else [max(panels)] * columns
-    figure, axes = plt.subplots(
-        rows, columns, squeeze=False, layout="constrained", width_ratios=widths,
-        figsize=(sum(widths) + 0.25 * columns + 0.9, (HEIGHT + 0.7) * rows + 0.2),
+    figure, axes = plt.subplot_mosaic(
+        places, layout="constrained", width_ratios=widths,
+        figsize=(sum(widths) + 0.25 * columns + 0.9, (high + 0.7) * rows + 0.2),
     )  # fmt: skip
-    for axis in axes.flat:
+    for axis in axes.values():
         axis.set_axis_off()
-    first, *others = axes.flat[: len(panels)]
+    first, *others = (axes[panel] for panel in range(len(panels)))
     first.imshow(picture.image)
     first.set_title(picture.title, fontsize=9)
     _outline(first, picture.region)
@@ -77,7 +93,7 @@ def draw(picture: Picture) -> bytes:
             axis.text(0.5, 0.04, "map is zero", transform=axis.transAxes, ha="center", fontsize=8, color="black",
                       bbox=dict(facecolor="white", edgecolor="none", pad=1.5))  # fmt: skip
     if drawn is not None:
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.75, ticks=(0, 0.5, 1), pad=0.01)
+        bar = figure.colorbar(drawn, ax=list(axes.values()), shrink=0.75, ticks=(0, 0.5, 1), pad=0.01)
         bar.set_label("Grad-CAM, share of the map's maximum", fontsize=8)
         bar.ax.tick_params(labelsize=8)
     figure.supxlabel(picture.note, fontsize=8)

@@ -1,7 +1,8 @@
 """Grad-CAM maps, one for each output.
 
-Shape shorthand: M outputs, K classes (after a binary classifier's single logit: 1), A channels and (h, w) size of the
-explained feature map, (p, q) size of the classified map, 1 x 1 for a box.
+Shape shorthand: N samples that decide together, 1 or the clips of a video; M outputs, K classes (after a binary
+classifier's single logit: 1), A channels and (h, w) size of the explained feature map, (t, h, w) of a clip, (p, q) size
+of the classified map, 1 x 1 for a box.
 """
 
 from collections.abc import Callable
@@ -42,16 +43,17 @@ class OutputTarget:
         return (logit * self.weights).sum()
 
 
-def grad_cam(head: "Head", feature: Tensor, target: OutputTarget) -> np.ndarray:
-    """(1, A, h, w) -> (h, w): ReLU of the sum over channels of mean gradient times activation.
+def grad_cam(head: "Head", feature: Tensor, target: OutputTarget, sample: int = 0) -> np.ndarray:
+    """(N, A, h, w) -> (h, w) of one sample, or (N, A, t, h, w) -> (t, h, w) of one clip.
 
-    Eq. 1 and 2 of the Grad-CAM paper (Selvaraju et al., 2017). Size and scale are those of the feature map.
+    ReLU of the sum over channels of mean gradient times activation: eq. 1 and 2 of the Grad-CAM paper (Selvaraju et
+    al., 2017). Size and scale are those of the feature map.
     """
     feature = feature.detach().clone().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(target(head(feature)[0]), feature)
-    weights = gradient.mean((2, 3), keepdim=True)
-    return (weights * feature.detach()).sum(1)[0].relu().cpu().numpy()
+    weights = gradient[sample].flatten(1).mean(1)
+    return torch.tensordot(weights, feature[sample].detach(), 1).relu().cpu().numpy()
 
 
 class Head(nn.Module):
@@ -63,7 +65,7 @@ class Head(nn.Module):
         threshold: of the probability, above which a single logit (K = 1) means label 1.
 
     Attributes:
-        rest: from the feature map (1, A, h, w) to the input of ``classifier``, (1, C) or (1, C, p, q). To be set: it
+        rest: from the feature map (N, A, h, w) to the input of ``classifier``, (N, C) or (N, C, p, q). To be set: it
             may differ from box to box. By default the map is classified as it is.
     """
 
@@ -73,30 +75,31 @@ class Head(nn.Module):
         self.rest: Callable[[Tensor], Tensor] = lambda feature: feature
 
     def forward(self, feature: Tensor) -> Tensor:
-        """(1, A, h, w) -> (1, M, K, p, q)."""
+        """(N, A, h, w) -> (1, M, K, p, q)."""
         outputs = self.outputs(self.classified(feature))[:, :, : self.kept]
         return outputs.transpose(0, 1)
 
     def classified(self, feature: Tensor) -> Tensor:
-        """The input of the classifier, (1, C, p, q)."""
+        """The input of the classifier, (N, C, p, q)."""
         found = self.rest(feature)
         return found[:, :, None, None] if found.dim() == 2 else found
 
     def outputs(self, x: Tensor) -> Tensor:
-        """(1, C, p, q) -> (M, 1, K, p, q)."""
+        """(N, C, p, q) -> (M, 1, K, p, q): every output, averaged over the samples."""
         flat = isinstance(self.classifier, nn.Linear)
         x = x.flatten(1) if flat else x
         found = self.classifier.outputs(x) if self.is_ffc else self.classifier(x)[None]
-        return found[..., None, None] if flat else found
+        found = found[..., None, None] if flat else found
+        return found.mean(1, keepdim=True)
 
     def units(self, x: Tensor) -> Tensor:
-        """How many units are active of the feature that each output classifies, (M, p, q)."""
+        """How many units are active of the feature that each output classifies, (M, p, q); the samples' average."""
         if not isinstance(self.classifier, FFCLinear | FFCConv2d):
-            return active_units([x], -3, False)[:, 0]
+            return active_units([x], -3, False).double().mean(1)
         flat = isinstance(self.classifier, nn.Linear)
         stages = self.classifier.stages(x.flatten(1) if flat else x)
         stages = [stage[..., None, None] for stage in stages] if flat else stages
-        return active_units(stages, -3, self.classifier.interpolate)[:, 0]
+        return active_units(stages, -3, self.classifier.interpolate).double().mean(1)
 
     @property
     def is_ffc(self) -> bool:
@@ -113,7 +116,7 @@ class Explained:
             its mean probability.
         target: label of the class that the map is of, ``label`` unless another was asked for.
         units: mean number of active units of the feature that it classifies, of ``of_units``.
-        map: (h, w) fp32, not negative, unscaled.
+        map: (h, w) fp32, or (t, h, w) of a clip; not negative, unscaled.
     """
 
     output: int
@@ -126,15 +129,16 @@ class Explained:
 
 
 def explain(
-    head: Head, feature: Tensor, weights: Tensor, outputs: list[int], target: int | None = None
+    head: Head, feature: Tensor, weights: Tensor, outputs: list[int], target: int | None = None, sample: int = 0
 ) -> list[Explained]:
     """Grad-CAM of some outputs.
 
     Args:
-        feature: (1, A, h, w), the map to explain.
+        feature: (N, A, h, w), or (N, A, t, h, w) of clips: the maps to explain.
         weights: (p, q), not negative, not all 0: the region of the classified map.
         outputs: from 1, Out1, to M.
         target: label of the class to explain; None: of each output its own.
+        sample: the one whose maps are computed.
     """
     weights = (weights / weights.sum()).to(feature.device)
     with torch.no_grad():
@@ -146,7 +150,7 @@ def explain(
     for output in outputs:
         own, confidence = _decision(logits[output - 1], weights, head.threshold)
         chosen = own if target is None else target
-        map_ = grad_cam(head, feature, OutputTarget(output - 1, chosen, weights))
+        map_ = grad_cam(head, feature, OutputTarget(output - 1, chosen, weights), sample)
         found.append(Explained(output, own, confidence, chosen, float(units[output - 1]), x.shape[1], map_))
     return found
 

@@ -45,8 +45,7 @@ class DatasetCheckHook(Hook):
         problem = from_main(self._problems, runner)
         if problem and self.mode == "error":
             raise UserError(
-                f"{problem}\nCorrect it; --cfg-options {KEY}=warn trains all the same. docs/how-to/datasets.md "
-                "explains the faults"
+                f"{problem}\nCorrect it, or train anyway with --cfg-options {KEY}=warn; see docs/how-to/datasets.md"
             )
         if problem:
             say(f"dataset check: warning: {problem}")

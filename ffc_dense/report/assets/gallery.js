@@ -13,7 +13,7 @@ const arrange = gallery => {
       || !card.dataset.words.includes(word);
   }
   list.append(...cards);
-  count.value = `${cards.filter(card => !card.hidden).length} of ${cards.length} images`;
+  count.value = `${cards.filter(card => !card.hidden).length} of ${cards.length} ${gallery.dataset.samples}`;
 };
 const visible = gallery => [...gallery.querySelectorAll(".card:not([hidden])")];
 let opened = null; // the gallery of the large view

@@ -77,11 +77,11 @@ class AnalysisTestLoop(AllReductionsTestLoop):
     def _count_units(self, layer: nn.Conv2d, args: tuple) -> None:
         if not self.analysis.is_ffc:
             self.analysis.activity.update(active_units([args[0]], -3, False))
-        elif layer.test_reduce == "out1":  # the same feature comes under every reduction
+        elif layer.test_reduce == "out1":  # the same feature comes in every test mode
             self.analysis.activity.update(active_units(layer.stages(args[0]), -3, layer.interpolate))
 
     def _note(self, name: str, data_samples: list[SegDataSample]) -> None:
-        """Take what was predicted under one reduction; Out1 comes first."""
+        """Take what was predicted in one test mode; Out1 comes first."""
         for place, sample in enumerate(data_samples):
             if "gt_sem_seg" not in sample:
                 raise ValueError("the test set has no labels: LoadAnnotations is missing from the test pipeline")
@@ -109,7 +109,7 @@ class AnalysisTestLoop(AllReductionsTestLoop):
 
 
 class _Pixels:
-    """The decisions on one image while its reductions run, flattened to (P,)."""
+    """The decisions on one image while its test modes run, flattened to (P,)."""
 
     def __init__(self, metainfo: dict, truth: Tensor, first: Tensor):
         self.metainfo, self.truth, self.first = metainfo, truth, first
@@ -160,7 +160,7 @@ def _decided(sample: SegDataSample, ignored: int, num_classes: int) -> tuple[Ten
 
 
 def _also(note, name: str, process):
-    """An evaluator's ``process`` that shows the samples to ``note`` first: later they are dicts of all reductions."""
+    """An evaluator's ``process`` that shows the samples to ``note`` first: later they are dicts of all test modes."""
 
     def both(data_samples, data_batch=None):
         note(name, data_samples)

@@ -29,7 +29,7 @@ class RegionExplainer:
     """Explains regions of the label maps of a :class:`Segmentor`, stock or FFC.
 
     Args:
-        segmentor: its parameters no longer want gradients afterwards.
+        segmentor: its parameters no longer require gradients afterwards.
 
     Raises:
         ValueError: the decode head's classifier is no ``conv_seg``.
@@ -45,7 +45,7 @@ class RegionExplainer:
             raise ValueError(f"decode_head: {name} has no conv_seg that classifies its feature")
         threshold = getattr(self.chain[-1], "threshold", None)  # of a binary head, out_channels=1
         self.head = Head(classifier, threshold=0.5 if threshold is None else threshold)
-        model.requires_grad_(False)  # the gradient of the map alone is wanted
+        model.requires_grad_(False)  # only the gradient of the map is needed
 
     def __call__(
         self, image: str | Path | np.ndarray, outputs: list[int] | None = None, target: str | int | None = None,
@@ -138,7 +138,7 @@ class RegionExplainer:
 
 
 def _single_output(classifier: nn.Conv2d):
-    """A context in which the head does not vote: the classifier's input alone is wanted of it."""
+    """A context in which the head does not vote: only the classifier's input is needed."""
     return reduced(classifier, "out1" if ffc_layers(classifier) else STOCK)
 
 

@@ -10,11 +10,11 @@ from matplotlib.colorbar import ColorbarBase
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ...pictures.panels import joined
 from ..model.opinions import MAPS
 
 COLOURS = "cividis"  # perceptually uniform, the same to most colour-blind readers
 DPI = 100
-GAP = 6  # pixels between two panels
 
 
 def beside_maps(picture: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
@@ -26,14 +26,7 @@ def beside_maps(picture: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     panels = [picture] + [coloured(maps, name, (height, width)) for name in MAPS if name in maps]
-    across = 1 if height >= width else 0
-    rows, columns = (max(panel.shape[axis] for panel in panels) for axis in (0, 1))
-    joined = []
-    for place, panel in enumerate(panels):
-        missing = [rows - panel.shape[0], columns - panel.shape[1]]
-        missing[across] = GAP if place + 1 < len(panels) else 0
-        joined.append(np.pad(panel, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=255))
-    return np.concatenate(joined, axis=across)
+    return joined(panels, 1 if height >= width else 0)
 
 
 def coloured(maps: dict[str, np.ndarray], name: str, size: tuple[int, int]) -> np.ndarray:

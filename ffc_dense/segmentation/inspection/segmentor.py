@@ -29,6 +29,7 @@ from ...pictures.reading import check_kind, read_size
 from ...pictures.scale import readable_scale
 from ...reliability.fitting import refuse_other_classes
 from ..model.opinions import with_opinions
+from .legend import legend
 
 SAME_ORDER = "give test_dataloader.dataset.metainfo the classes in the order of the training"
 
@@ -56,7 +57,7 @@ class Segmentor:
         UserError: the config's file cannot be read, or a value of it is wrong, such as a head of another number of
             classes than the dataset, or classes in another order than in the training; the message names it. See
             :func:`check_config`.
-        ValueError: ``reduce`` is no reduction of the model, the segmentor knows no ``opinions``, or the config has no
+        ValueError: ``reduce`` is no test mode of the model, the segmentor knows no ``opinions``, or the config has no
             test dataset that names its classes, each with a colour.
     """
 
@@ -126,13 +127,13 @@ class Segmentor:
         names: bool = True,
         scale: float | None = None,
     ) -> np.ndarray:
-        """``image`` under the labels' colours, drawn by mmseg's ``SegLocalVisualizer``.
+        """``image`` under the labels' colours, drawn by mmseg's ``SegLocalVisualizer``, above a legend.
 
         Args:
             image: (H0, W0, 3).
             result: what calling the segmentor with ``image`` gave.
             opacity: of the colours, in (0, 1].
-            names: write each class's name at one of its pixels.
+            names: draw the :func:`legend` of the classes.
             scale: size of the picture against ``image``, above 0; by default that of :func:`readable_scale`.
         """
         height, width = image.shape[:2]
@@ -144,8 +145,9 @@ class Segmentor:
         shown = SegDataSample(pred_sem_seg=PixelData(data=torch.from_numpy(label)[None]))
         visualizer = SegLocalVisualizer(alpha=opacity)
         visualizer.dataset_meta = dict(classes=self.classes, palette=self.palette)
-        visualizer.add_datasample("image", rgb, shown, draw_gt=False, with_labels=names)
-        return np.ascontiguousarray(visualizer.get_image()[:, :, ::-1])
+        visualizer.add_datasample("image", rgb, shown, draw_gt=False, with_labels=False)
+        picture = np.ascontiguousarray(visualizer.get_image()[:, :, ::-1])
+        return np.concatenate([picture, legend(label, self.classes, self.palette, size[0])]) if names else picture
 
 
 def _dataset(config: Config) -> dict:

@@ -74,7 +74,8 @@ def vote_upsampled(
             del strip  # before the next one is made
         return result
     # A look whether infinities have to be replaced saves a pass over every strip.
-    finite = classes > 1 and outputs.numel() > 0 and bool(outputs.abs().amax() < torch.finfo(outputs.dtype).max / 4)
+    largest = torch.finfo(outputs.dtype).max / 4
+    finite = classes > 1 and outputs.numel() > 0 and all(bool(each.abs() < largest) for each in outputs.aminmax())
 
     def work(piece) -> None:
         image, strips = piece

@@ -8,6 +8,8 @@ from mmpretrain.registry import DATASETS
 from ...data.hmdb51_files import SUBSETS, read_split
 from .clips import MODALITIES
 
+MODALITY, CLIP_LENGTH = "RGB", 64  # where a config does not say
+
 
 @DATASETS.register_module()
 class HMDB51(BaseDataset):
@@ -30,8 +32,8 @@ class HMDB51(BaseDataset):
         data_root: str,
         split: int = 1,
         subset: str = "train",
-        modality: str = "RGB",
-        clip_length: int = 64,
+        modality: str = MODALITY,
+        clip_length: int = CLIP_LENGTH,
         **kwargs,
     ):
         for name, value, valid in (("subset", subset, SUBSETS), ("modality", modality, MODALITIES)):

@@ -25,6 +25,7 @@ from tools_in_process import run_tool
 from ffc_dense.classification import Classifier
 from ffc_dense.classification.commands import evaluate, predict
 from ffc_dense.classification.commands.analyze import analyze
+from ffc_dense.classification.inspection import comparison
 from ffc_dense.errors import UserError
 
 FFC, STOCK = (
@@ -302,3 +303,20 @@ def test_predict_writes_pictures_and_rows_and_names_what_it_skips(folder, tmp_pa
     with Image.open(out / "0.png") as picture:
         assert picture.width == 800 and picture.height > 800  # enlarged, with the text below
         assert np.asarray(picture)[800:].std() > 10
+
+
+def test_predict_draws_stock_ffc_and_bars_of_both(folder, tmp_path, monkeypatch):
+    image, drawn = images()[0], []
+    bars = comparison.bars
+    monkeypatch.setattr(comparison, "bars", lambda *given: drawn.append(given) or bars(*given))
+    arguments = [FFC, "ffc.pth", "--input", image, "--output", tmp_path, "--device", "cpu"]
+    arguments += ["--stock", STOCK, "stock.pth"]
+    assert predict.main(predict.parse_args(list(map(str, arguments)))) == 0
+    ((stock, ffc, names, width, height),) = drawn
+    for scores, config, checkpoint in ((stock, STOCK, "stock.pth"), (ffc, FFC, "ffc.pth")):
+        torch.testing.assert_close(scores, Classifier(config, checkpoint, "cpu")(image).scores)
+    with Image.open(tmp_path / image.name) as picture:
+        assert picture.width == 3 * width + 2 * 6 and picture.height > height
+    picture = bars(torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.2, 0.7, 0.1]), names, 400, 300)
+    right = [np.nonzero((picture == colour).all(2).any(0))[0].max() for colour in (comparison.STOCK, comparison.FFC)]
+    assert right == [8 + round(320 * 0.8) + 1, 8 + round(320 * 0.7)]  # the outline is two pixels wide

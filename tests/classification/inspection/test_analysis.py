@@ -98,6 +98,8 @@ def test_the_rows_are_those_of_a_literal_count(folder, literal):
 def test_a_stock_model_has_one_row(folder):
     report = analyze(STOCK, "stock.pth", [], 3, "out")
     assert [row["name"] for row in report["outputs"]] == ["stock"] and report["outputs"][0]["active_units"] > 0
+    assert list(report["class_scores"]) == [f"n{k:08d}" for k in range(10)]
+    assert np.mean(list(report["class_scores"].values())) == pytest.approx(report["outputs"][0]["top1"], abs=1e-4)
 
 
 def literal_map(model, x, output, label):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from repository import ROOT
 from small_detector import random_images as images
 from small_detector import small_model
+from tools_in_process import run_tool
 
 from ffc_dense.detection import AllReductions, EvalCheckpointer
 from ffc_dense.method.reductions import choose_reductions, reduced
@@ -126,14 +128,18 @@ def evaluated(tmp_path_factory):
     return folder, run(folder, "--reduce", "all", "--output", "out")
 
 
-def run(folder, *arguments, config="faster_rcnn_R_18_FPN_ffc.yaml", weights="model.pth", more=()):
-    command = [sys.executable, ROOT / "tools" / "eval_coco.py", "--config-file", CONFIGS / config, *arguments]
-    command += [*(["MODEL.WEIGHTS", weights] if weights else []), *more]
-    command += ["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
-    command += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "MODEL.RPN.POST_NMS_TOPK_TEST", 20]
+def options(*arguments, config="faster_rcnn_R_18_FPN_ffc.yaml", weights="model.pth", more=()):
+    """Of tools/eval_coco.py, for a small model."""
+    options = ["--config-file", CONFIGS / config, *arguments, *(["MODEL.WEIGHTS", weights] if weights else []), *more]
+    options += ["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
+    options += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "MODEL.RPN.POST_NMS_TOPK_TEST", 20]
+    return list(map(str, options))
+
+
+def run(folder, *arguments, **settings):
+    command = [sys.executable, str(ROOT / "tools" / "eval_coco.py"), *options(*arguments, **settings)]
     environment = dict(os.environ, DETECTRON2_DATASETS="data", OMP_NUM_THREADS="2", PYTHONWARNINGS="ignore")
-    return subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True,
-                          timeout=300)  # fmt: skip
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def test_eval_coco_reports_what_pycocotools_says_of_its_result_files(evaluated):
@@ -167,6 +173,7 @@ def test_resume_evaluates_the_last_checkpoint_into_a_folder_of_its_own(evaluated
     assert (trained / "config.yaml").read_text() == "SEED: 7\n"  # the training's own stays
 
 
+@pytest.mark.ci
 def test_two_processes_find_what_one_finds(evaluated):
     folder, _ = evaluated
     done = run(folder, "--reduce", "vote,out1", "--output", "two", "--num-gpus", "2", "MODEL.DEVICE", "cpu")
@@ -176,7 +183,7 @@ def test_two_processes_find_what_one_finds(evaluated):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "message"),
+    ("arguments", "settings", "message"),
     [
         (["--reduce", "median"], {}, "unknown reduction 'median'; choose from all, vote"),
         (["--reduce", "vote"], dict(config="faster_rcnn_R_18_FPN.yaml"), "no FFC classifier"),
@@ -184,9 +191,10 @@ def test_two_processes_find_what_one_finds(evaluated):
         ([], dict(weights="stock.pth"), "with this config: roi_heads.box_predictor.cls_score.filters.0"),
     ],
 )
-def test_eval_coco_refuses(evaluated, arguments, options, message):
-    folder, _ = evaluated
-    torch.save({"model": small_model("StandardROIHeads").state_dict()}, folder / "stock.pth")
-    done = run(folder, *arguments, "--output", "refused", **options)
-    assert done.returncode == 2 and message in done.stderr.splitlines()[-1]
-    assert not (folder / "refused" / "reductions.json").exists()
+def test_eval_coco_refuses(arguments, settings, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": small_model().state_dict()}, "model.pth")
+    torch.save({"model": small_model("StandardROIHeads").state_dict()}, "stock.pth")
+    code, _, err = run_tool("eval_coco", *options(*arguments, "--output", "refused", **settings))
+    assert code == 2 and message in err.splitlines()[-1]
+    assert not Path("refused/reductions.json").exists()

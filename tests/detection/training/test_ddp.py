@@ -32,6 +32,7 @@ def check(first, second, steps, case):
     assert len(second["filters"]) == 6 and max(second["filters"]) > 0  # rank 0's share arrived
 
 
+@pytest.mark.ci
 def test_a_rank_without_proposals_neither_hangs_nor_diverges(tmp_path):
     check(*train(tmp_path, 6, "no_proposals"), 6, "no_proposals")
 

@@ -228,6 +228,7 @@ def check_sigterm(folder, ends):
     assert [path.name for path in folder.glob("*.pth")] == [last]
 
 
+@pytest.mark.ci
 def test_a_fault_of_one_rank_ends_both_in_the_same_way(tmp_path):
     """A loss that is not finite; then SIGTERM to the process that waits for the ranks."""
     code, ends, _ = on_one_of_two_ranks(tmp_path, "nan", "sigterm-parent")

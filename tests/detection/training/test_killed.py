@@ -36,6 +36,7 @@ def check(starts):
     return sum(start["in_write"] for start in starts)
 
 
+@pytest.mark.ci
 def test_killed_trainings_go_on_and_lose_no_more_than_one_interval(tmp_path):
     assert check(killed(tmp_path, 4)) >= 2
 

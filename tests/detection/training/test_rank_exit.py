@@ -29,6 +29,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("code", [2, 143])
+@pytest.mark.ci
 def test_the_exit_code_of_a_rank_outlives_an_abort_of_its_teardown(tmp_path, code):
     (tmp_path / "ranks.py").write_text(RANKS.format(code=code))
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")

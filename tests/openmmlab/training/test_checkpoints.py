@@ -63,7 +63,7 @@ def killed(folder, out, kills, *options):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.ci), pytest.param(50, marks=pytest.mark.slow)])
 def test_a_training_killed_at_random_moments_resumes_and_loses_at_most_one_interval(folder, kills):
     out = folder / f"killed {kills}"
     starts = killed(folder, out, kills)

@@ -192,6 +192,7 @@ def test_sigterm_ends_mmsegs_own_train_script_with_143_and_resume_goes_on(folder
     assert (out / f"iter_{stopped + 1}.pth").exists()
 
 
+@pytest.mark.ci
 def test_sigterm_to_every_process_of_a_job_writes_one_checkpoint_and_ends_it(folder):
     """As Slurm sends it: to torchrun, both ranks and their data loaders' workers."""
     out = folder / "preempted"

@@ -168,7 +168,9 @@ def test_the_overlay_mixes_the_image_with_the_labels_colours(folder, segmentor):
     picture = segmentor.draw(image, result, opacity=0.25, names=False, scale=1)
     colours = np.array(segmentor.palette)[result.pred_sem_seg.data[0]][:, :, ::-1]
     assert np.abs(picture - (0.75 * image + 0.25 * colours)).max() <= 1
-    assert segmentor.draw(image, result).shape == (400, 800, 3)  # of 128 x 256, with readable names
+    plain, told = (segmentor.draw(image, result, names=names) for names in (False, True))
+    assert plain.shape == (400, 800, 3)  # of 128 x 256
+    assert np.array_equal(told[:400], plain) and told.shape[0] > 400  # the legend
 
 
 # --- pictures and files of maps ---------------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ def test_the_demo_draws_what_it_can_read_and_reports_the_rest(folder, segmentor)
                "--maps", "--save-maps", "--device", "cpu")  # fmt: skip
     assert done.returncode == 1, done.stderr[-3000:]
     assert "skipped images/torn.png" in done.stderr and "3 of 4 files drawn, 1 skipped" in done.stdout
-    assert cv2.imread(str(folder / "out" / "more" / "two.jpg")).shape[0] == 800
+    assert cv2.imread(str(folder / "out" / "more" / "two.jpg")).shape[0] > 800  # of 128 x 90, with a legend
     maps = np.load(folder / "out" / "maps" / "one.png.npz")
     expected = segmentor(folder / "images" / "one.png")
     assert np.array_equal(maps["label"], expected.pred_sem_seg.data[0])
@@ -228,6 +230,24 @@ def test_the_demo_draws_what_it_can_read_and_reports_the_rest(folder, segmentor)
     reader = cv2.VideoCapture(str(folder / "out" / "clip.avi.mp4"))
     assert reader.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     reader.release()
+
+
+def test_stock_is_drawn_beside_ffc_and_needs_the_same_classes(folder, monkeypatch, capsys):
+    from ffc_dense.segmentation.commands import predict
+
+    monkeypatch.chdir(folder)
+    arguments = [str(FFC), "a.pth", "--input", "images/one.png", "--device", "cpu", "--output", "strip", "--stock"]
+    assert predict.main(predict.parse_args([*arguments, str(STOCK), "stock.pth"])) == 0
+    strip = cv2.imread("strip/one.png")
+    assert strip.shape[1] == 3 * 480 + 2 * 6
+    cfg = Config.fromfile(STOCK)
+    cfg.model.decode_head.num_classes = cfg.model.auxiliary_head.num_classes = 3
+    cfg.test_dataloader.dataset.metainfo = dict(classes=["road", "sky", "car"])
+    torch.manual_seed(0)
+    torch.save({"state_dict": MODELS.build(cfg.model).state_dict()}, "three.pth")
+    cfg.dump("three.py")
+    with pytest.raises(UserError, match=r"--stock: three\.py has other classes than"):
+        predict.main(predict.parse_args([*arguments, "three.py", "three.pth"]))
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -39,6 +39,7 @@ def truncated_to_bfloat16(maps):
     return (maps.view(torch.int32) & -(1 << 16)).view(torch.float32)
 
 
+@pytest.mark.ci
 def test_the_kernel_votes_as_the_plain_vote(tmp_path):
     random = [
         (torch.randn(m, n, k, *source) * 3, target, align_corners)
@@ -82,6 +83,7 @@ def test_the_kernel_votes_as_the_plain_vote(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.ci
 def test_the_kernel_votes_on_infinite_logits_as_the_plain_vote(tmp_path):
     cases = []
     for bad in (float("nan"), float("inf"), -float("inf")):

@@ -14,6 +14,7 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 
 
 @pytest.mark.parametrize("steps", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.ci
 def test_a_rank_whose_pixels_are_all_ignored_neither_hangs_nor_diverges(tmp_path, steps):
     command = [*LAUNCH, str(WORKER), str(tmp_path), str(steps)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)

@@ -51,6 +51,7 @@ def test_accumulating_two_halves_is_the_step_of_the_whole_batch():
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.ci
 def test_amp_trains_an_ffc_model(tmp_path, monkeypatch):
     """What `train.py --amp` makes of the config; on a CPU mmengine's autocast is bfloat16."""
     monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)  # it refuses a CPU otherwise

@@ -7,24 +7,42 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from repository import ROOT
+from video_models import saved_model
 
 pytest.importorskip("mmpretrain")
 pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
 from mmengine.config import Config
+from skimage.registration import optical_flow_tvl1
 
 from ffc_dense.classification import Classifier
 from ffc_dense.classification.commands import evaluate, export, predict
 from ffc_dense.classification.commands.analyze import analyze
 from ffc_dense.cli import extract_flow
+from ffc_dense.data import flow
 from ffc_dense.data.hmdb51_files import read_split
 from ffc_dense.errors import UserError
 from ffc_dense.minidata.hmdb51 import make_mini_hmdb51
+from ffc_dense.video.commands import predict as videos
 from ffc_dense.video.commands.evaluate_streams import outputs_of
 from ffc_dense.video.inputs.clips import decode, read_frames
+from ffc_dense.video.inspection import clip_classifier
 from ffc_dense.video.inspection.clip_classifier import ClipClassifier
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse_flow():
+    """TV-L1 of few iterations: what is tested here is where the flow goes, not how good it is."""
+
+    def flow_between(before, after):
+        y, x = optical_flow_tvl1(before / np.float32(255), after / np.float32(255), num_warp=1, num_iter=2)
+        return np.stack([x, y], -1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "tvl1", flow_between)
+        patch.setattr(clip_classifier, "tvl1", flow_between)
+        yield
 
 
 @pytest.fixture(scope="module", params=["rgb", "flow"])
@@ -43,20 +61,7 @@ def data(stream, tmp_path_factory):
 
 @pytest.fixture
 def model(stream, data, tmp_path):
-    """(config's file, checkpoint) of random weights that tell videos apart."""
-    from mmpretrain.registry import MODELS
-
-    cfg = Config.fromfile(ROOT / f"configs/mini_hmdb51/resnext3d-mini-ffc_1xb12-200_mini-hmdb51-{stream}-16f.py")
-    cfg.merge_from_dict({"test_dataloader.dataset.data_root": str(data)})
-    (tmp_path / "config.py").write_text(cfg.pretty_text)
-    import ffc_dense.classification
-    import ffc_dense.video  # noqa: F401
-
-    built = MODELS.build(cfg.model)
-    torch.nn.init.normal_(built.head.fc.weight, 0, 0.1)
-    names = tuple(read_split(data, 1)[0])
-    torch.save({"state_dict": built.state_dict(), "meta": {"dataset_meta": {"classes": names}}}, tmp_path / "model.pth")
-    return str(tmp_path / "config.py"), str(tmp_path / "model.pth")
+    return saved_model(tmp_path, data, stream)
 
 
 def test_a_file_is_classified_as_in_the_test_set(stream, model, data):
@@ -95,6 +100,24 @@ def test_the_command_writes_labelled_videos_and_rows(model, data, tmp_path, caps
     capture = cv2.VideoCapture(str(tmp_path / "out" / f"{videos[0].stem}.avi.mp4"))
     good, frame = capture.read()
     assert good and frame.shape[1] == 320 and np.ptp(frame[-20:]) > 100  # the text
+
+
+@pytest.mark.parametrize("stream", ["rgb"], indirect=True)
+def test_the_label_of_another_model_stands_below_that_of_this_one(model, data, tmp_path, monkeypatch):
+    (tmp_path / "stock").mkdir()
+    stock = saved_model(tmp_path / "stock", data, kind="")
+    video, told = read_split(data, 1)[1][0].path(data), []
+    monkeypatch.setattr(videos, "labelled", lambda frame, lines: told.append(lines) or frame)
+    arguments = [*model, "--input", str(video), "--output", str(tmp_path / "out"), "--device", "cpu", "--stock", *stock]
+    assert predict.main(predict.parse_args(arguments)) == 0
+    labels = []
+    for (config, checkpoint), line in zip((model, stock), told[0], strict=False):
+        classifier = ClipClassifier(Config.fromfile(config), checkpoint, "cpu")
+        sample, outputs = classifier(video)
+        labels.append(int(sample.pred_label))
+        assert classifier.lines(sample, outputs)[0] in line
+    assert told[0][0].startswith("FFC: ") and told[0][1].startswith("stock: ")
+    assert told[0][1].endswith("(agree)" if labels[0] == labels[1] else "(disagree)") and "of 7" in told[0][2]
 
 
 def test_an_image_is_refused(model, tmp_path):
