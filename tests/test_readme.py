@@ -68,7 +68,7 @@ def test_readme_commands_train_evaluate_and_predict(clone):
     script = "set -e\n" + "".join(shortened(block) for block in bash_blocks())
     assert [script.count(each) for each in (DETECTION, SEGMENTATION, CLASSIFICATION)] == [2, 2, 1]
     done = subprocess.run(
-        ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True, timeout=600
+        ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
 
