@@ -137,7 +137,7 @@ def test_what_is_wrong_with_the_folder_is_named(lakes, name, capfd):
     corrupt(lakes)
     with pytest.raises(UserError, match=said):
         own_data_options(Config.fromfile(PSP), lakes if name != "a space" else "my lakes", "train")
-    assert program("train", PSP, "--data") == 2 and "--data: expected the folder" in capfd.readouterr().err
+    assert program("train", PSP, "--data") == 2 and "--data: expected" in capfd.readouterr().err
 
 
 # The check of any dataset
