@@ -1,4 +1,4 @@
-"""What every test may use: the literal form of FFC, random filters, a seed."""
+"""What every test may use: the naive implementation of FFC, random filters, a seed."""
 
 import builtins
 import sys

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ..errors import UserError
+from ..errors.reporting import reporting
 from ..frameworks import DETECTRON2, MMPRETRAIN, MMSEG, Framework
 from ..minidata.folder import MARKER
 from ..paper import compare, read_runs
@@ -251,7 +253,7 @@ def table(runs: list[Path]) -> str:
 def check_frameworks() -> None:
     for framework in USED:
         if importlib.util.find_spec(framework.package) is None:
-            sys.exit(f"demo: {framework.title} is not installed: {framework.install}")
+            raise UserError(f"{framework.title} is not installed: {framework.install}")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -275,7 +277,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(f"demo: another demo runs in {args.work_dir}; wait for it, or give --work-dir another folder")
+        raise UserError(
+            f"another demo runs in {args.work_dir}; wait for it, or give --work-dir another folder"
+        ) from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which stops the trainings too
 
     print("== mini dataset", flush=True)
@@ -311,7 +315,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def command(argv: list[str] | None = None) -> None:
-    try:
-        main(argv)
-    except KeyboardInterrupt:
-        sys.exit("\ndemo: interrupted; run it again to resume from the last checkpoints")
+    with reporting("demo", debug=False):
+        try:
+            main(argv)
+        except KeyboardInterrupt:
+            print("\ndemo: run it again to resume from the last checkpoints", file=sys.stderr)
+            raise

@@ -25,6 +25,8 @@ import torch
 
 from ffc_dense import FFCLinear, text
 from ffc_dense.cli.shipped_configs import folder, shipped
+from ffc_dense.errors import UserError
+from ffc_dense.errors.reporting import reporting
 from ffc_dense.frameworks import DETECTRON2, recognise
 from ffc_dense.inspection.cost import Classifier
 
@@ -209,7 +211,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def command(argv: list[str] | None = None) -> None:
-    try:
-        main(argv)
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
-        sys.exit(f"overhead: {error}")
+    with reporting("overhead", debug=False):
+        try:
+            main(argv)
+        except (FileNotFoundError, RuntimeError, ValueError) as error:
+            raise UserError(str(error)) from error

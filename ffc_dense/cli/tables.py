@@ -14,6 +14,8 @@ import os
 import sys
 from pathlib import Path
 
+from ffc_dense.errors import UserError
+from ffc_dense.errors.reporting import reporting
 from ffc_dense.paper import compare, read_runs, without_doubles
 from ffc_dense.paper.as_json import as_json
 from ffc_dense.paper.markdown import report
@@ -57,9 +59,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def command(argv: list[str] | None = None) -> None:
-    try:
-        main(argv)
-    except BrokenPipeError:  # the reader closed the pipe; Python would report it again when it closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        sys.exit(f"results_table: {error}")
+    with reporting("results_table", debug=False):
+        try:
+            main(argv)
+        except BrokenPipeError:  # the reader closed the pipe; Python would report it again when it closes stdout
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (FileNotFoundError, ValueError, ImportError) as error:
+            raise UserError(str(error)) from error

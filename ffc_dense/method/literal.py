@@ -1,4 +1,4 @@
-"""The literal form of FFC: every step of the paper as one torch call, through plain autograd.
+"""The naive implementation of FFC: every step of the paper as one torch call, through plain autograd.
 
 Tests, benchmarks and evidence compare with it. It uses nothing of the package but the parameters of the layer that it
 is given. Shape shorthand as in ``filtering.py``.
@@ -38,7 +38,7 @@ def mean(layer, x: Tensor) -> Tensor:
 
 
 class LiteralFFC(nn.Module):
-    """The literal form of an FFC layer, with a copy of its parameters.
+    """The naive implementation of an FFC layer, with a copy of its parameters.
 
     M products with the classifier, one per output, also in training; LayerNorm over a permuted map; all M logits are
     kept until their mean or their vote.

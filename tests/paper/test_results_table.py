@@ -44,7 +44,8 @@ def command(tmp_path, monkeypatch, capsys):
         try:
             runpy.run_path(str(ROOT / "tools" / "results_table.py"), run_name="__main__")
         except SystemExit as stop:
-            return capsys.readouterr().out, stop.code
+            assert stop.code == 2
+            return capsys.readouterr()
         return capsys.readouterr().out, None
 
     return run
@@ -336,7 +337,9 @@ def test_command_writes_table_json_and_plot(tmp_path, command):
         assert picture.width > 800
     (tmp_path / "runs" / "a" / "metrics.json").write_text("{\n{\n")
     assert "metrics.json, line 1 is no valid JSON" in command("runs/a")[1]
-    assert command("runs/other")[1].startswith("results_table: no run in the folders given:\n- runs/other holds no run")
+    assert command("runs/other")[1].startswith(
+        "results_table: error: no run in the folders given:\n- runs/other holds no run"
+    )
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
