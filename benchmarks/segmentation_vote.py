@@ -53,36 +53,42 @@ def candidate(name: str, image: tuple[int, int], feature: tuple[int, int], devic
     layer = FFCConv2d(FEATURES, CLASSES, device=device).eval()
     x = torch.randn(1, FEATURES, *feature, device=device)
     if name == FFC:
-        return partial(_ffc, _head(layer), x, image)
+        head = classifier_head(FFC, FEATURES)
+        head.conv_seg.load_state_dict(layer.state_dict())
+        return partial(_labels, head.to(device), x, image)
     outputs = LiteralFFC(layer).outputs(x)
     if name == LITERAL:
         return partial(literal_segmentation, outputs, image, False)
     return partial(_resize, outputs[0], image)
 
 
-def _head(layer: FFCConv2d):
-    """An mmseg decode head whose only layer is ``layer``."""
+def classifier_head(name: str, features: int):
+    """An mmseg decode head whose only layer is its classifier, FFC or stock."""
+    from mmseg.models.decode_heads import FCNHead
     from mmseg.utils import register_all_modules
 
     from ffc_dense.segmentation import FFCFCNHead
 
     register_all_modules()
-    head = FFCFCNHead(
-        in_channels=FEATURES,
-        channels=FEATURES,
+    return (FFCFCNHead if name == FFC else FCNHead)(
+        in_channels=features,
+        channels=features,
         num_classes=CLASSES,
         num_convs=0,
         kernel_size=1,
         concat_input=False,
         align_corners=False,
-    ).to(layer.weight.device)
-    head.conv_seg.load_state_dict(layer.state_dict())
-    return head.eval()
+    ).eval()
 
 
 @torch.no_grad()
-def _ffc(head, x: Tensor, image: tuple[int, int]) -> Tensor:
-    return head.predict([x], [dict(img_shape=image)], None).argmax(1)
+def predict(head, x: Tensor, image: tuple[int, int]) -> Tensor:
+    """(1, K, H, W): the logits at the size of the image."""
+    return head.predict([x], [dict(img_shape=image)], None)
+
+
+def _labels(head, x: Tensor, image: tuple[int, int]) -> Tensor:
+    return predict(head, x, image).argmax(1)
 
 
 def _resize(logits: Tensor, image: tuple[int, int]) -> Tensor:
