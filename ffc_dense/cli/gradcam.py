@@ -102,8 +102,8 @@ def main(args: Namespace) -> int:
         with framework_output(args.verbose):
             explainer, names = importlib.import_module(f"{framework.adapter}.commands.gradcam").explainer(args)
     takes_videos = getattr(explainer, "takes_videos", False)
+    kinds = ("videos", "images") if takes_videos else ("images", "videos")
     if wrong := [str(job.source) for job in jobs if job.video != takes_videos]:
-        kinds = ("videos", "images") if takes_videos else ("images", "videos")
         raise UserError(f"--input: {', '.join(wrong)}: {args.config} takes {kinds[0]}, not {kinds[1]}")
     target, drawn = label_of(args.target, names), 0
     choice = {"outputs": choose_outputs(explainer.head, args.outputs), "target": target, "limit": args.limit}
@@ -121,7 +121,7 @@ def main(args: Namespace) -> int:
             drawn += 1
 
     skipped = for_each(jobs, work)
-    print(f"{drawn} figures of {len(jobs) - skipped} files in {Path(args.output)}", end="")
+    print(f"{drawn} figures of {len(jobs) - skipped} {kinds[0]} in {Path(args.output)}", end="")
     print(f", {skipped} skipped" if skipped else "")
     return 1 if skipped else 0
 

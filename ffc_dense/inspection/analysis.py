@@ -71,7 +71,7 @@ class Analysis:
             "stages": [{"name": row["feature"], "active_units": row["active_units"]} for row in stages],
             "agreement": self.election.agreement() if self.is_ffc else [],
             "class_gain": self._class_gain(scores),
-            "class_scores": _class_scores(scores[STOCK]) if STOCK in scores else {},
+            **({"class_scores": _class_scores(scores[STOCK])} if STOCK in scores else {}),  # for the gain of FFC
             "gallery": self.gallery.entries(),
         }
 

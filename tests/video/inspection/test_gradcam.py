@@ -76,7 +76,7 @@ def test_the_command_explains_videos_and_refuses_images(data, video, tmp_path, c
     arguments = [*model, "--output", str(tmp_path / "out"), "--input"]
     assert gradcam.main(gradcam.parse_args([*arguments, str(video), str(tmp_path / "broken.avi")])) == 1
     said = capsys.readouterr()
-    assert "1 figures of 1 files" in said.out and "no frame can be decoded" in said.err
+    assert "1 figures of 1 videos" in said.out and "no frame can be decoded" in said.err
     with Image.open(tmp_path / "out" / f"{video.name}.gradcam1.png") as figure:
         assert figure.width > 2 * figure.height  # an image and four maps
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
