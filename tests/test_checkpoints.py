@@ -71,3 +71,12 @@ def test_the_first_picture_costs_no_training(tmp_path, monkeypatch):
         main(command.replace("\\\n", " ").split())
     assert ended.value.code == 0
     assert {path.name for path in Path("pictures").iterdir()} >= {"digit.jpg", "predictions.csv"}
+
+
+def test_the_python_on_the_page_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("checkpoints", "configs"):
+        Path(name).symlink_to(ROOT / name)
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(compile(block, "checkpoints/README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == block.strip().splitlines()[-1].removeprefix("# ")

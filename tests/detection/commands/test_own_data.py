@@ -1,6 +1,7 @@
 """``--dataset``: one's own data in COCO's format in every command, and what each command needs of it."""
 
 import json
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -116,7 +117,8 @@ def test_classes_in_another_order_than_in_the_training_are_refused(tmp_path, mon
 
 
 @pytest.mark.parametrize("tool", ["eval_coco", "analyze_outputs"])
-def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(tmp_path, tool):
+def test_the_commands_own_lines_come_alone_unless_more_is_asked_for(tmp_path, monkeypatch, tool):
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # of handlers on streams of earlier tests
     write_model(tmp_path, "my_val")
     config, weights = tmp_path / "config.yaml", tmp_path / "model.pth"
     first = ["--config-file", config, "MODEL.WEIGHTS", weights] if tool == "eval_coco" else [config, weights]
