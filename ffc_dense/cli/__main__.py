@@ -42,7 +42,7 @@ class Command:
 
 
 OPTIONS = (
-    "detectron2: KEY VALUE pairs at the end, as of its tools. The others: --cfg-options KEY=VALUE, and --data FOLDER "
+    "detectron2: KEY VALUE pairs at the end, as for its tools. The others: --cfg-options KEY=VALUE, and --data FOLDER "
     "of your own images (docs/how-to/datasets.md)."
 )
 COMMANDS = {

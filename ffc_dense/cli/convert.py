@@ -5,10 +5,12 @@
     python tools/convert_checkpoint.py iter_40000.pth?sha256=HEX iter_40000.safetensors --head FFCPSPHead
     python tools/convert_checkpoint.py model_final.safetensors model_final.pth
 
-Reads detectron2's .pth and .pkl and mmengine's .pth files without running what they name, needs neither framework, and
-prints the sha256 of both files. The weights alone are written: optimizer, schedule and iteration stay behind, so a
-training starts from the result (``MODEL.WEIGHTS``, ``load_from``) and cannot be resumed from it. The metadata say where
-the weights are from: framework, name and sha256 of the source, the config's head, the number of filters, the classes.
+Reads detectron2's .pth and .pkl files and mmengine's .pth files, and runs no code that they name. Requires no
+framework. Prints the sha256 of both files.
+
+Only the weights are written, without optimizer, schedule and iteration. A training can start from the result
+(``MODEL.WEIGHTS``, ``load_from``) but not resume from it. The metadata say where the weights are from: framework, name
+and sha256 of the source, the config's head, the number of filters, the classes.
 """
 
 import argparse

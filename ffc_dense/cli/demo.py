@@ -3,10 +3,10 @@
     make demo                                       # in the clone: builds the environment first
     python tools/demo.py [--work-dir work_dirs/demo]
 
-Works in the current folder: the datasets go to ``data``, the runs to ``work_dirs/demo``. Each stage runs command lines
-as two processes side by side. The trainings and the tests of the stock models are the frameworks' own; FFC is scored
-in its test modes in one pass. What is finished is not run again, an interrupted training resumes from its last
-checkpoint. It ends with a table, pictures and report.html.
+Works in the current folder: the datasets go to ``data``, the runs to ``work_dirs/demo``. Each stage runs two processes
+side by side. The trainings and the tests of the stock models are the frameworks' own. FFC is scored in its test modes
+in one pass. A finished stage is not run again; an interrupted training resumes from its last checkpoint. It ends with a
+table, pictures and report.html.
 """
 
 import argparse
@@ -45,7 +45,7 @@ USED = (DETECTRON2, MMSEG, MMPRETRAIN)
 
 @dataclass(eq=False)
 class DemoJob(Job):
-    """A job that knows how far it is.
+    """A job that shows its progress.
 
     Args:
         progress: pattern, below the folder, of the framework's JSON lines that hold the iteration.

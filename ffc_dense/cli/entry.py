@@ -43,7 +43,7 @@ def run(module: str, argv: list[str] | None = None) -> None:
 
 
 def _with_own_data(module: str, argv: list[str]) -> list[str]:
-    """A command line with ``--data FOLDER`` -> the same with what the config's adapter makes of it."""
+    """A command line in which ``--data FOLDER`` is replaced by the options that the config's adapter makes of it."""
     files = (each for each in argv if Path(each).suffix in (".py", ".yaml", ".yml", ".json") and Path(each).is_file())
     config = next(files, None)
     if config is None:

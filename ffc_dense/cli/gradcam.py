@@ -1,18 +1,21 @@
-"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for a detector's boxes, a segmentor's regions or
-a classifier's images and videos.
+"""Grad-CAM of single outputs (the paper's Fig. 1 and 4) for boxes, regions, images and videos.
 
     python tools/gradcam.py CONFIG.yaml model_final.pth --input photo.jpg --output pictures              # detectron2
     python tools/gradcam.py CONFIG.py iter_40000.pth --input street.png --output pictures [--pixel 80,60]  # mmseg
     python tools/gradcam.py CONFIG.py iter_200.pth --input clip.avi --output pictures           # mmpretrain, a video
 
-For each of an image's most confident boxes, or of its largest predicted classes, or for the image itself, one PNG: the
-image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7 over it, each with the output's own
-prediction, its confidence and the number of active units of the feature that it classifies. Each map is divided by its
-own maximum: the maps show where the evidence lies, not how much there is. Of a video the middle frame of its middle
-clip is shown.
+Writes one PNG for each of an image's most confident boxes, for each of its largest predicted classes, or for the image
+itself. It shows the image with the box or region outlined, then the maps of Out1, Out3, Out5 and Out7. Each map has the
+output's own prediction, its confidence and the number of active units of its feature. Each map is divided by its own
+maximum: it shows where the evidence lies, not how much there is.
+A video is shown by the middle frame of its middle clip.
 
-Files that cannot be read are reported and skipped. Exit code: 0, 1 if files were skipped, 2 for a wrong argument,
-config or checkpoint. docs/how-to/outputs.md says which feature map is explained.
+Files that cannot be read are reported and skipped. docs/how-to/outputs.md says which feature map is explained.
+
+exit codes:
+  0  finished
+  1  files were skipped
+  2  a wrong argument, config or checkpoint
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Scores of finished runs, and the comparison of FFC with its baseline.
 
-``read_runs`` -> ``compare`` -> ``markdown`` and ``plot``; ``tools/results_table.py`` is the command line. Neither
-framework needs to be installed.
+``read_runs`` -> ``compare`` -> ``markdown`` and ``plot``; ``tools/results_table.py`` is the command line. No
+framework is required.
 """
 
 from ..runs.reading import read_runs

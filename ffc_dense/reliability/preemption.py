@@ -92,13 +92,12 @@ def end_at_once() -> None:
 
 
 def shelter_workers(loader: "DataLoader") -> None:
-    """Let the workers that a loader starts from now on outlive SIGTERM and Ctrl-C, however Python starts them.
+    """Let the workers that a loader starts from now on survive SIGTERM and Ctrl-C, for every start method of Python.
 
-    Clusters signal all processes of a job. A worker that ends at once takes the training with it, before its checkpoint
-    is written.
-
-    Workers start with both signals blocked: threads that a spawned worker has before our code, of numpy's OpenBLAS, and
-    the fork server inherit it. :func:`outlive_others_signals` then lets the training alone end them.
+    Clusters signal all processes of a job. If a worker ended at once, the training would fail before its checkpoint is
+    written. Workers start with both signals blocked. The fork server inherits this, and so do the threads that numpy's
+    OpenBLAS starts in a spawned worker before our code. :func:`outlive_others_signals` then lets only the training end
+    them.
     """
     if loader.num_workers:
         loader.worker_init_fn = partial(outlive_others_signals, loader.worker_init_fn)
@@ -115,7 +114,7 @@ def _with_signals_blocked(start: Callable[[], Iterator]) -> Iterator:
 
 
 def outlive_others_signals(init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """In a data loader's worker: only the training process can end it with SIGTERM from now on, and Ctrl-C cannot."""
+    """In a data loader worker: from now on only the training process can end it by SIGTERM, and Ctrl-C cannot."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     training = multiprocessing.parent_process().pid  # os.getppid() is the fork server under forkserver

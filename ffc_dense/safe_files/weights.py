@@ -26,9 +26,9 @@ class Weights:
     """Attributes:
     tensors: the weights under the names that the file has.
     framework: "detectron2", "mmseg", "mmpretrain", or "" for a bare state dict.
-    naming: whose names they are ("Caffe2", "torchvision"), where detectron2 has to match them to its own, else "".
-    head: type of the FFC head in mmengine's note of the config, or "".
-    classes: names of the classes that the checkpoint was trained with, or () if it does not say.
+    naming: the origin of the names ("Caffe2", "torchvision") if detectron2 must match them to its own, else "".
+    head: type of the FFC head in the config that mmengine recorded, or "".
+    classes: names of the classes of the training, or () if the file has none.
     """
 
     tensors: dict[str, Tensor]
