@@ -20,6 +20,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST_FILES)  # stable: the rest keeps its order
 
 
+ARGV = list(sys.argv)
+
+
+@pytest.fixture(autouse=True)
+def own_name(monkeypatch):
+    """``ffc-dense COMMAND`` is put into ``sys.argv`` for messages: each test begins without the name of another's."""
+    monkeypatch.setattr(sys, "argv", list(ARGV))
+
+
 @pytest.fixture(autouse=True)
 def imports_restored(monkeypatch):
     """detectron2's LazyConfig leaves its own ``__import__`` behind when a config fails."""

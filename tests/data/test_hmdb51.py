@@ -114,7 +114,7 @@ def test_extraction_goes_on_where_it_was_interrupted_and_names_what_it_cannot_re
 
 def test_the_command_refuses_split_files_whose_videos_are_not_there(hmdb51):
     first_video(hmdb51).path(hmdb51).unlink()
-    with pytest.raises(UserError, match="1 videos of the split files are not there"):
+    with pytest.raises(UserError, match="1 videos of the split files are missing"):
         extract_flow.main([str(hmdb51), "--short-side", "24"])
     with pytest.raises(UserError, match="expected files CLASS_test_split1"):
         extract_flow.main([str(hmdb51.parent)])

@@ -131,7 +131,7 @@ def test_one_bad_folder_is_a_line_and_not_the_end_of_the_table(tmp_path):
     assert all(words in line for words, line in zip(said, left_out, strict=False))
     assert "gone holds no training" in left_out[2] and len(left_out) == 3
     done = subprocess.run([sys.executable, TABLE, lazy, broken], capture_output=True, text=True)
-    assert done.returncode == 1 and "it has no train or no model" in done.stderr and done.stdout == ""
+    assert done.returncode == 2 and "it has no train or no model" in done.stderr and done.stdout == ""
 
 
 def test_two_runs_of_one_seed_are_left_out_together(tmp_path):

@@ -99,8 +99,6 @@ class AnalysisTestLoop(AllReductionsTestLoop):
         vote, truth = self.batch["vote"][0], self.truth
         self.analysis.election.update(labels, winning_output(labels, confidences), vote, truth)
         right, was_right = vote == truth, self.first == truth
-        if "img_path" not in self.samples[0]:  # of a video, which no gallery shows
-            return
         fixed, broken = (right & ~was_right).tolist(), (was_right & ~right).tolist()
         for n, (is_fixed, is_broken) in enumerate(zip(fixed, broken, strict=True)):
             describe = partial(self._describe, n, "fixed" if is_fixed else "broken")
