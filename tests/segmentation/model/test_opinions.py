@@ -15,7 +15,7 @@ from ffc_dense import vote
 from ffc_dense.method.reductions import reduced
 from ffc_dense.segmentation import with_opinions
 from ffc_dense.segmentation.evaluation.reductions import features_once
-from ffc_dense.segmentation.model import upsampling
+from ffc_dense.segmentation.model import opinions, upsampling
 from ffc_dense.segmentation.model.decode_head import collecting_agreement
 from ffc_dense.segmentation.model.opinions import label_probability
 from ffc_dense.segmentation.model.upsampled_vote import vote_upsampled
@@ -261,16 +261,17 @@ class Allocations(TorchDispatchMode):
 
 def test_the_maps_need_no_second_map_of_scores(monkeypatch):
     """Beyond what predict without them allocates, nothing has more than four numbers for a pixel."""
-    monkeypatch.setattr(upsampling, "STRIP_ELEMENTS", 2**19)  # 2 MiB: less than that
+    for module in (upsampling, opinions):
+        monkeypatch.setattr(module, "STRIP_ELEMENTS", 2**19)  # 2 MiB: less than that
     size, large = (256, 512), 19 * 256 * 512 * 4
     inputs, data_samples = images(1, size), samples(1, size)
     counts = {}
-    for opinions in (True, False):
+    for asked in (True, False):
         model = segmentor(num_classes=19, channels=32)
-        model.opinions = opinions
+        model.opinions = asked
         with Allocations() as found:
             predict(model, inputs, data_samples)
-        counts[opinions] = sum(size >= large / 19 * 4.5 for size in found.bytes.values())
+        counts[asked] = sum(size >= large / 19 * 4.5 for size in found.bytes.values())
         assert max(found.bytes.values()) <= large
     assert counts[True] == counts[False] >= 1
 
