@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .reliability.saving import write_text_atomically
+from .errors import CannotWrite
+from .reliability.saving import NotSaved, write_text_atomically
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -31,3 +32,16 @@ def without_nan(node: Any) -> Any:
 def write_json(value: Any, path: str | Path) -> None:
     """Write ``value`` as JSON, without NaN. The file is replaced as a whole, as checkpoints are."""
     write_text_atomically(json.dumps(without_nan(value), indent=1) + "\n", path)
+
+
+def write_json_option(option: str, value: Any, path: str | Path) -> None:
+    """:func:`write_json` to the path that a command's option names.
+
+    Raises:
+        CannotWrite: the message names option, file and cause.
+    """
+    try:
+        write_json(value, path)
+    except NotSaved as error:
+        cause = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise CannotWrite(f"{option}: {path} cannot be written: {cause}") from error

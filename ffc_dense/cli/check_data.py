@@ -32,7 +32,8 @@ from ffc_dense.data import (
     make_train_ids,
 )
 from ffc_dense.data.cityscapes import cityscapes_root
-from ffc_dense.text import write_json
+from ffc_dense.errors import UserError
+from ffc_dense.text import write_json_option
 
 
 def natural(text: str) -> int:
@@ -155,8 +156,8 @@ def main(argv: list[str] | None = None) -> int:
             print(line)
         if args.json is not None:
             content = {"layout": args.layout, "path": str(args.path), "fast": args.fast, **report.as_dict()}
-            write_json(content, args.json)
-    except (OSError, ImportError) as error:
+            write_json_option("--json", content, args.json)
+    except (OSError, ImportError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenProcessPool:

@@ -198,11 +198,11 @@ def main(argv: list[str] | None = None) -> None:
         check(**pair)
         counted.append(pair)
         if args.json:  # after every pair, so that --reuse continues an interrupted run
-            text.write_json(content | {"pairs": counted}, args.json)
+            text.write_json_option("--json", content | {"pairs": counted}, args.json)
     content["strides"] = strides([stock for stock, _ in pairs])
     content["singles"] = [count(path) for path in find_singles(folder(), args.only)]
     if args.json:
-        text.write_json(content | {"pairs": counted}, args.json)
+        text.write_json_option("--json", content | {"pairs": counted}, args.json)
     print(table(counted))
     if content["strides"]:
         print(f"\nConvolutions and linear layers alone, by torch's counter:\n\n{stride_table(content['strides'])}")

@@ -20,7 +20,7 @@ from ffc_dense.paper import compare, read_runs, without_doubles
 from ffc_dense.paper.as_json import as_json
 from ffc_dense.paper.markdown import report
 from ffc_dense.paper.plot import draw
-from ffc_dense.text import write_json
+from ffc_dense.text import write_json_option
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     comparisons = compare(runs)
     # Before printing: a reader such as `head` can end this process.
     if args.json:
-        write_json(as_json(comparisons), args.json)
+        write_json_option("--json", as_json(comparisons), args.json)
     if args.plot:
         reduction = args.reduce[0] if args.reduce else "vote"
         drawn = draw(comparisons, Path(args.plot), reduction)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from .hmdb51_files import DONE, FRAME, Video, flow_files
+from ..reliability.saving import write_text_atomically
 from .parallel import over_files
 
 LARGEST = 20.0  # pixels
@@ -49,8 +50,11 @@ def scaled(frame: np.ndarray, short_side: int) -> np.ndarray:
 def extract(video: Video, root: Path, short_side: int) -> str:
     """Write frames and flow of a video; one that is complete is left. Returns what is wrong, '' if nothing is."""
     folder = video.frames(root)
-    if (folder / DONE).is_file():
+    if is_done(folder, short_side):
         return ""
+    for pattern in (DONE, "*.jpg"):  # of an interrupted extraction, or one of another size
+        for path in folder.glob(pattern):
+            path.unlink()
     cv2.setNumThreads(1)  # a process a core
     capture = cv2.VideoCapture(str(video.path(root)))
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,19 +63,32 @@ def extract(video: Video, root: Path, short_side: int) -> str:
         while (read := capture.read())[0]:
             number += 1
             frame = scaled(read[1], short_side)
-            cv2.imwrite(str(folder / FRAME.format(number)), frame, QUALITY)
+            _save(folder / FRAME.format(number), frame)
             grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
             if before is not None:
                 flow = as_image(tvl1(before, grey))
                 for axis, path in enumerate(flow_files(folder, number - 1)):
-                    cv2.imwrite(str(path), flow[..., axis], QUALITY)
+                    _save(path, flow[..., axis])
             before = grey
+    except OSError as error:
+        return str(error)
     finally:
         capture.release()
     if number < 2:
         return f"{video.path(root)}: {number} frames can be decoded, flow needs two; replace the file"
-    (folder / DONE).write_text("")
+    write_text_atomically(f"{short_side}\n", folder / DONE)
     return ""
+
+
+def is_done(folder: Path, short_side: int) -> bool:
+    """Whether a video's frames and flow are complete, with this short side. MARS's own ``done`` does not tell it."""
+    done = folder / DONE
+    return done.is_file() and done.read_text().strip() in ("", str(short_side))
+
+
+def _save(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image, QUALITY):
+        raise OSError(f"{path} cannot be written; make room or a writable folder, then run the command again")
 
 
 def seconds_of_one(video: Video, root: Path, short_side: int) -> float:
@@ -92,7 +109,7 @@ def extract_all(
     videos: Sequence[Video], root: Path, short_side: int, workers: int, say: Callable[[str], None]
 ) -> list[str]:
     """Frames and flow of all videos in several processes. Returns what is wrong, a line for each video."""
-    left = [video for video in videos if not (video.frames(root) / DONE).is_file()]
+    left = [video for video in videos if not is_done(video.frames(root), short_side)]
     say(f"{len(videos):,} videos, {len(videos) - len(left):,} done already")
     if not left:
         return []

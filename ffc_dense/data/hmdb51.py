@@ -49,7 +49,8 @@ def check_hmdb51(
             continue
         for ours, theirs in SUBSETS.items():
             found = sum(video.subset == theirs for video in listed)
-            check_count(report, root / SPLITS_FOLDER, f"{ours} of split {split}", found, expected[ours], source)
+            check_count(report, root / SPLITS_FOLDER, f"{ours} of split {split}", found, expected[ours], source,
+                        "videos")  # fmt: skip
         videos |= {(video.class_name, video.name): video for video in listed}
     if len({tuple(each) for each in classes.values()}) > 1:
         report.add("split-file", root / SPLITS_FOLDER, "the splits have different classes",

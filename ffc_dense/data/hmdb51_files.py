@@ -64,15 +64,17 @@ def read_split(root: Path | str, split: int) -> tuple[list[str], list[Video]]:
 
 def _videos(path: Path, class_name: str, label: int) -> list[Video]:
     codes = {str(code): subset for subset, code in SUBSETS.items()}
-    videos = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    videos: dict[str, Video] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         name, _, code = line.strip().rpartition(" ")
         if code not in codes or not name.strip().endswith(".avi"):
             raise ValueError(f"{path}, line {number}: expected 'NAME.avi 0|1|2', got {line.strip()!r}")
-        videos.append(Video(class_name, name.strip(), label, codes[code]))
-    return videos
+        if name.strip() in videos:
+            raise ValueError(f"{path}, line {number}: {name.strip()} is listed for the second time; remove one line")
+        videos[name.strip()] = Video(class_name, name.strip(), label, codes[code])
+    return list(videos.values())
 
 
 def flow_files(folder: Path, number: int) -> tuple[Path, Path]:

@@ -68,9 +68,11 @@ def _marker(root: Path) -> dict | None:
         return None  # no marker, or somebody else's
 
 
-def check_count(report: Report, path: Path, split: str, found: int, expected: int | None, source: str) -> None:
+def check_count(
+    report: Report, path: Path, split: str, found: int, expected: int | None, source: str, files: str = "images"
+) -> None:
     if expected is not None and found != expected:
-        report.add("count", path, f"{split} has {found:,} images, but {expected:,} by {source}",
-                   f"fetch what is missing or remove what is too much; for a subset, say --num-{split} {found} or "
-                   "--any-size")
+        report.add("count", path, f"{split} has {found:,} {files}, but {expected:,} by {source}",
+                   f"fetch what is missing or remove what is too much; for a subset, say --num-{split.split()[0]} "
+                   f"{found} or --any-size")
 

@@ -21,6 +21,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -171,7 +172,8 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], Any], previous: _P
         os.replace(partial, path)
         _sync_folder(path.parent)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         cause = _os_error(error, handled)
         if cause is None:
             raise

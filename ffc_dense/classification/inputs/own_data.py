@@ -58,9 +58,14 @@ def _class_folders(folder: Path, splits: tuple[str, ...]) -> list[str]:
     found = {}
     for split in ("train", "val"):
         below = folder / split
-        found[split] = sorted(each.name for each in below.iterdir() if each.is_dir()) if below.is_dir() else []
+        folders = below.iterdir() if below.is_dir() else ()
+        found[split] = sorted(each.name for each in folders if each.is_dir() and not each.name.startswith("."))
         if split in splits and not found[split]:
             raise UserError(f"--data: {below} has no folder per class; {folder} needs train/CLASS/ and val/CLASS/")
+    if len(splits) > 1 and (apart := set(found["train"]) ^ set(found["val"])):
+        raise UserError(
+            f"--data: {folder}: train/ and val/ have different classes: only one has {', '.join(sorted(apart))}"
+        )
     names = found["train"] or found["val"]
     if not names:
         raise UserError(f"--data: {folder} has neither train/CLASS/ nor val/CLASS/, which tell the classes")

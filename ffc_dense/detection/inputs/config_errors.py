@@ -38,6 +38,8 @@ def explain_yaml(error: Exception, where: str) -> str | None:
     text = first_lines(error)
     unknown = re.search(r"Non-existent (?:config )?key: (\S+)", text)
     if unknown:
+        if unknown[1].startswith("--"):
+            return f"{unknown[1]} in {where}: options come before the KEY VALUE pairs; move it there"
         return f"{unknown[1]} in {where}: there is no such key{_closest_key(unknown[1])}"
     pattern = r"Type mismatch \((.*?) vs\. (.*?)\) with values \((.*) vs\. (.*)\) for config key: (\S+)"
     mismatch = re.search(pattern, text)

@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> None:
                                              for name, found in scores.items()]))  # fmt: skip
     if args.output:
         report = {"streams": [list(pair) for pair in args.streams], "rules": RULES, "results": scores}
-        text.write_json(report, args.output)
+        text.write_json_option("--output", report, args.output)
         print(f"scores: {args.output}")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...data.hmdb51_files import FRAME, flow_files
+from ...data.hmdb51_files import DONE, FRAME, flow_files
 
 MODALITIES = {"RGB": None, "flow": 0, "RGB+flow": 3}  # and the channel of x flow
 FRAMES, FLOWS = "[0-9]*.jpg", "TVL1jpg_x_*.jpg"
@@ -27,15 +27,17 @@ def count_frames(video: Path, frames: Path, modality: str) -> int:
     Raises:
         FileNotFoundError: the folder that is needed is not there, or holds nothing; the message says what to do.
     """
+    complete = (frames / DONE).is_file()
     if "flow" in modality:
         count = sum(1 for _ in frames.glob(FLOWS))
-        if not count:
-            raise FileNotFoundError(f"{frames}: no flow ({FLOWS}) is there; make it with: ffc-dense extract-flow")
+        if not count or not complete:
+            said = f"no flow ({FLOWS}) is there" if not count else f"its flow is not complete: there is no file {DONE}"
+            raise FileNotFoundError(f"{frames}: {said}; make it with: ffc-dense extract-flow")
         return count
-    if frames.is_dir() and (count := sum(1 for _ in frames.glob(FRAMES))):
+    if complete and (count := sum(1 for _ in frames.glob(FRAMES))):
         return count
     if not video.is_file():
-        raise FileNotFoundError(f"{video}: there is no such video, and no folder {frames} of its frames")
+        raise FileNotFoundError(f"{video}: there is no such video, and no complete folder {frames} of its frames")
     return len(decode(video))
 
 
@@ -48,7 +50,7 @@ def read_frames(video: Path, frames: Path, modality: str, numbers: np.ndarray) -
     wanted = sorted(set(numbers.tolist()))
     parts = []
     if "RGB" in modality:
-        if frames.is_dir() and (frames / FRAME.format(1)).is_file():
+        if (frames / DONE).is_file() and (frames / FRAME.format(1)).is_file():
             images = {i: _image(frames / FRAME.format(i + 1), cv2.IMREAD_COLOR_RGB) for i in wanted}
         else:
             decoded = decode(video)
