@@ -4,6 +4,8 @@ import importlib
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
@@ -29,17 +31,27 @@ def without_noise() -> None:
 def run(module: str, argv: list[str] | None = None) -> None:
     """Call ``module.command(argv)``. A framework that is not installed is one message and exit code 2."""
     without_noise()
-    with reporting(Path(sys.argv[0]).name):
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name not in PACKAGES:
-                raise
-            raise UserError(str(error)) from error
+    with reporting(Path(sys.argv[0]).name), _framework_needed():
+        found = importlib.import_module(module)
         argv = sys.argv[1:] if argv is None else argv
         if "--data" in argv:
             argv = _with_own_data(module, argv)
-    found.command(argv)
+    try:
+        found.command(argv)
+    except ModuleNotFoundError:  # a command that imports the adapter of its config
+        with reporting(Path(sys.argv[0]).name), _framework_needed():
+            raise
+
+
+@contextmanager
+def _framework_needed() -> Iterator[None]:
+    """Within the context an adapter's word that its framework is not installed becomes a :class:`UserError`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in PACKAGES or "pip install" not in str(error):
+            raise
+        raise UserError(str(error)) from error
 
 
 def _with_own_data(module: str, argv: list[str]) -> list[str]:

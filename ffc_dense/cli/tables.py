@@ -3,7 +3,7 @@
 Takes output folders of detectron2, work directories of mmengine, and folders of evaluations (tools/eval_coco.py,
 tools/eval_cityscapes.py, train_net.py --eval-only, mmseg's test.py). Runs of one config with different seeds are one
 row. Stock and FFC are paired by seed. A missing or unfinished run is shown as such, never as a number. A folder or an
-evaluation that cannot be read is listed at the end as left out. The exit code is 1 if no run is left.
+evaluation that cannot be read is listed at the end as left out. The exit code is 2 if no run is left.
 
     python tools/results_table.py work_dirs/*                       # Markdown
     python tools/results_table.py RUN... --plot results.png --json results.json

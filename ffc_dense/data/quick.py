@@ -78,5 +78,5 @@ def checked(name: str, check: Callable[[Report], None], say: Callable[[str], Non
         return ""
     lines = [f"{name}: {report.summary()}", *(f"  {fault}" for fault in faults[:SHOWN])]
     if len(faults) > SHOWN:
-        lines.append(f"  and {report.errors - SHOWN:,} more; tools/check_dataset.py lists all")
+        lines.append(f"  and {report.errors - SHOWN:,} more")
     return "\n".join(lines)

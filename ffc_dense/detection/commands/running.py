@@ -1,6 +1,7 @@
 """What the commands that detectron2 launches share: arguments, and processes that report errors of the input."""
 
 import signal
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +17,27 @@ Main = Callable[[Namespace], Any]
 
 
 def argument_parser(epilog: str | None = None) -> ArgumentParser:
-    """detectron2's, with ``--dataset``, ``--weights-only`` and ``--debug``."""
-    parser = default_argument_parser(epilog)
+    """detectron2's, with ``--dataset``, ``--weights-only`` and ``--debug``, and with examples of the program."""
+    parser = default_argument_parser(epilog or examples(sys.argv[0]))
     add_dataset_argument(parser)
     add_weights_only_argument(parser)
     add_debug_argument(parser)
     return parser
+
+
+def examples(prog: str) -> str:
+    start = f"{prog} cfg.yaml" if prog.startswith("ffc-dense ") else f"{prog} --config-file cfg.yaml"
+    machines = "\n".join(
+        f"    (machine{rank})$ {start} --machine-rank {rank} --num-machines 2 --dist-url <URL>" for rank in (0, 1)
+    )
+    return f"""examples:
+  one machine:
+    $ {start} --num-gpus 8
+  other values of the config:
+    $ {start} MODEL.WEIGHTS /path/to/weight.pth SOLVER.BASE_LR 0.001
+  several machines:
+{machines}
+"""
 
 
 def run(main: Main, prog: str, args: Namespace) -> None:
