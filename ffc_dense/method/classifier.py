@@ -91,7 +91,13 @@ class FFCClassifier(_Layer):
 
     def outputs(self, x: Tensor) -> Tensor:
         """The logits of every output in the paper's order Out1 ... OutM: (M, ..., K) or (M, ..., K, H, W)."""
-        return self(x, every_output=True)  # a call: hooks may make the weight (pruning, weight_norm, FSDP)
+        found = self(x, every_output=True)  # a call: hooks may make the weight (pruning, weight_norm, FSDP)
+        if isinstance(x, Tensor) and found.dim() != x.dim() + 1:
+            raise RuntimeError(
+                f"{type(self).__name__}.outputs: a hook of the layer drops keyword arguments or changes the result's "
+                f"shape: got {tuple(found.shape)}, expected ({self.num_outputs}, ...); let it pass every_output on"
+            )
+        return found
 
     def reduce(self, outputs: Tensor) -> Tensor:
         """What ``test_reduce`` makes of the logits of every output: (M, ..., K) -> (..., K), or with maps behind K."""

@@ -1,5 +1,6 @@
 """The check of HMDB51's layout, and its optical flow."""
 
+import json
 import shutil
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
-from ffc_dense.cli import extract_flow
+from ffc_dense.cli import check_data, extract_flow
 from ffc_dense.data import Report
 from ffc_dense.data.flow import as_image, extract, extract_all, scaled, tvl1
 from ffc_dense.data.hmdb51 import check_hmdb51
@@ -118,3 +119,43 @@ def test_the_command_refuses_split_files_whose_videos_are_not_there(hmdb51):
         extract_flow.main([str(hmdb51), "--short-side", "24"])
     with pytest.raises(UserError, match="expected files CLASS_test_split1"):
         extract_flow.main([str(hmdb51.parent)])
+
+
+def test_another_size_is_extracted_anew_and_nothing_older_stays(hmdb51):
+    video = first_video(hmdb51)
+    assert extract(video, hmdb51, 48) == ""
+    folder = video.frames(hmdb51)
+    whole = sorted(path.name for path in folder.iterdir())
+    (folder / "00099.jpg").write_bytes(b"of an older video")
+    assert extract(video, hmdb51, 24) == ""
+    assert sorted(path.name for path in folder.iterdir()) == whole
+    assert cv2.imread(str(folder / "00001.jpg")).shape[:2] == (24, 32)
+
+
+def test_a_frame_that_cannot_be_written_is_named_and_the_video_is_not_done(hmdb51, monkeypatch):
+    video, write = first_video(hmdb51), cv2.imwrite
+    monkeypatch.setattr(cv2, "imwrite", lambda path, *rest: "00003" not in path and write(path, *rest))
+    problem = extract(video, hmdb51, 24)
+    assert "00003.jpg cannot be written" in problem and not (video.frames(hmdb51) / DONE).exists()
+
+
+def test_a_video_that_is_listed_twice_is_a_fault_and_a_byte_order_mark_is_none(hmdb51, capsys):
+    path = hmdb51 / "testTrainMulti_7030_splits/fall_test_split1.txt"
+    lines = path.read_text()
+    path.write_text(lines, encoding="utf-8-sig")
+    assert faults(hmdb51) == []
+    path.write_text(lines + lines.splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match=r"fall_test_split1\.txt, line \d+: .*\.avi is listed for the second time"):
+        read_split(hmdb51, 1)
+    assert [kind for kind, _ in faults(hmdb51, any_size=True)] == ["split-file"]
+
+
+def test_the_remedy_of_a_count_is_an_option_that_exists(hmdb51, capsys):
+    (hmdb51 / "minidata.json").unlink()
+    assert check_data.main(["hmdb51", str(hmdb51), "--json", str(hmdb51 / "out.json")]) == 1
+    said = capsys.readouterr().out
+    assert "val of split 1 has 6 videos" in said and "--num-val 6 or --any-size" in said
+    assert json.loads((hmdb51 / "out.json").read_text())["layout"] == "hmdb51"
+    (hmdb51 / "folder").mkdir()
+    assert check_data.main(["hmdb51", str(hmdb51), "--any-size", "--json", str(hmdb51 / "folder")]) == 2
+    assert f"--json: {hmdb51 / 'folder'} cannot be written" in capsys.readouterr().err

@@ -10,6 +10,8 @@ from types import ModuleType
 
 from repository import ROOT
 
+from ffc_dense.cli.__main__ import main
+
 TOOLS = ROOT / "tools"
 
 
@@ -43,3 +45,12 @@ def _forget(*streams: io.StringIO) -> None:
             stream = getattr(handler, "stream", None)
             if stream in streams or getattr(stream, "closed", False):
                 logger.removeHandler(handler)
+
+
+def program(*arguments) -> int:
+    """The exit code of ``ffc-dense ARGUMENTS``, in this process."""
+    try:
+        main([str(each) for each in arguments])
+    except SystemExit as stopped:
+        return stopped.code or 0
+    return 0

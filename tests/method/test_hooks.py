@@ -41,3 +41,10 @@ def test_a_pre_hook_that_changes_the_feature_changes_every_output():
     expected = layer.outputs(x + 1)
     layer.register_forward_pre_hook(lambda _, args: (args[0] + 1,))
     assert torch.equal(layer.outputs(x), expected)
+
+
+def test_a_hook_that_drops_keyword_arguments_is_named_and_changes_no_vote():
+    layer = FFCLinear(8, 3).eval()
+    layer.register_forward_pre_hook(lambda module, args, kwargs: (args, {}), with_kwargs=True)
+    with pytest.raises(RuntimeError, match=r"drops keyword arguments .* got \(4, 3\), expected \(7, \.\.\.\)"):
+        layer.outputs(torch.randn(4, 8))

@@ -337,6 +337,9 @@ def test_command_writes_table_json_and_plot(tmp_path, command):
     assert entry["runs"][0]["scores"]["stock"]["AP"] == 27.0
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.width > 800
+    assert command("runs/a", "--json", "out.png/x.json")[1].startswith(
+        "results_table: error: --json: out.png/x.json cannot"
+    )
     (tmp_path / "runs" / "a" / "metrics.json").write_text("{\n{\n")
     assert "metrics.json, line 1 is no valid JSON" in command("runs/a")[1]
     assert command("runs/other")[1].startswith(

@@ -12,6 +12,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import DictAction
@@ -77,11 +78,11 @@ def main(args: argparse.Namespace) -> int:
     return code
 
 
-def read_stock(args: argparse.Namespace, classifier: Classifier) -> Classifier:
-    """The classifier of ``--stock``, which has the classes of the other one."""
+def read_stock(args: argparse.Namespace, classifier: Any) -> Any:
+    """The classifier of ``--stock``, of the same kind and with the same classes as ``classifier``."""
     cfg = read_config(str(config_path(args.stock[0])), args.cfg_options)
     with reading_input(partial(explain_build, cfg=cfg)):
-        found = Classifier(cfg, args.stock[1], args.device)
+        found = type(classifier)(cfg, args.stock[1], args.device)
     if found.classes != classifier.classes:
         raise UserError(f"--stock: {args.stock[0]} has other classes than {args.config}")
     return found

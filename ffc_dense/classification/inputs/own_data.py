@@ -64,7 +64,7 @@ def _class_folders(folder: Path, splits: tuple[str, ...]) -> list[str]:
             raise UserError(f"--data: {below} has no folder per class; {folder} needs train/CLASS/ and val/CLASS/")
     if len(splits) > 1 and (apart := set(found["train"]) ^ set(found["val"])):
         raise UserError(
-            f"--data: {folder}: train/ and val/ have different classes: only one has {', '.join(sorted(apart))}"
+            f"--data: {folder}: train/ and val/ need the same class folders; only one has {', '.join(sorted(apart))}"
         )
     names = found["train"] or found["val"]
     if not names:

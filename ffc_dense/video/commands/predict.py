@@ -12,13 +12,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ...classification.commands.predict import read_stock
 from ...classification.evaluation.predictions import write_rows
-from ...cli.shipped_configs import config_path
 from ...errors import UserError
 from ...errors.quiet import framework_output
 from ...errors.reporting import reading_input
 from ...openmmlab.inputs.config_errors import explain_build
-from ...openmmlab.inputs.read_config import read_config
 from ...pictures.files import Job, collect
 from ...pictures.run import for_each
 from ...pictures.video import draw_video
@@ -33,7 +32,7 @@ def main(args: argparse.Namespace, cfg: Config) -> int:
         raise UserError(f"--input: {images[0]} is an image, and {args.config} classifies videos")
     with framework_output(args.verbose), reading_input(partial(explain_build, cfg=cfg)):
         classifier = ClipClassifier(cfg, args.checkpoint, args.device, args.reduce)
-    stock = read_stock(args, classifier) if args.stock else None
+        stock = read_stock(args, classifier) if args.stock else None
     rows = []
 
     def work(job: Job) -> None:
@@ -53,13 +52,3 @@ def main(args: argparse.Namespace, cfg: Config) -> int:
         write_rows(rows, Path(args.output, "predictions"))
     print(f"{len(rows)} of {len(jobs)} videos labelled" + (f", {skipped} skipped" if skipped else ""))
     return 1 if skipped else 0
-
-
-def read_stock(args: argparse.Namespace, classifier: ClipClassifier) -> ClipClassifier:
-    """The classifier of ``--stock``, which has the classes of the other one."""
-    cfg = read_config(str(config_path(args.stock[0])), args.cfg_options)
-    with reading_input(partial(explain_build, cfg=cfg)):
-        found = ClipClassifier(cfg, args.stock[1], args.device)
-    if found.classes != classifier.classes:
-        raise UserError(f"--stock: {args.stock[0]} has other classes than {args.config}")
-    return found

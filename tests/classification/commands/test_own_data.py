@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from repository import ROOT
+from tools_in_process import program
 
 pytest.importorskip("mmpretrain")
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS
-
-from ffc_dense.cli.__main__ import main
 
 MINI = ROOT / "configs/mini_imagenet/resnet18-ffc_1xb32-504_mini-imagenet-64x64.py"
 NAMES = ["daisy", "rose", "tall tulip"]
@@ -42,15 +41,6 @@ def flowers(tmp_path, monkeypatch):
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     return tmp_path / "flowers"
-
-
-def program(*arguments):
-    """The exit code of ``ffc-dense ARGUMENTS``."""
-    try:
-        main([str(each) for each in arguments])
-    except SystemExit as stopped:
-        return stopped.code or 0
-    return 0
 
 
 def test_the_commands_of_the_docs_check_train_evaluate_and_predict(flowers, capfd):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from class_folders import write_images
 from repository import ROOT
+from tools_in_process import program
 
 pytest.importorskip("mmpretrain")
 
@@ -15,7 +16,6 @@ from mmengine.config import Config
 from mmpretrain.registry import DATASETS, METRICS
 
 from ffc_dense.classification.inputs.own_data import own_data_options
-from ffc_dense.cli.__main__ import main
 from ffc_dense.cli.entry import run
 from ffc_dense.errors import UserError
 from ffc_dense.openmmlab.inputs.read_config import parse_options
@@ -32,15 +32,6 @@ def shades(tmp_path, monkeypatch):
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     return write_images(tmp_path / "shades", classes=3)
-
-
-def program(*arguments):
-    """The exit code of ``ffc-dense ARGUMENTS``."""
-    try:
-        main([str(each) for each in arguments])
-    except SystemExit as stopped:
-        return stopped.code or 0
-    return 0
 
 
 def test_train_evaluate_and_predict_take_the_folder(shades, capfd):
@@ -79,6 +70,7 @@ def test_the_scripts_in_tools_take_it_too(shades, monkeypatch, capfd):
 @pytest.mark.parametrize(("config", "spoil", "said"), [
     (TINY, lambda root: shutil.rmtree(root / "val"), "val has no folder per class"),
     (TINY, lambda root: root.rename("my shades"), "no path with spaces"),
+    (TINY, lambda root: shutil.rmtree(root / "val" / CLASSES[1]), "same class folders; only one has n00000001"),
     (CLIPS, lambda root: None, "one of clips, in the layout of HMDB51: give train_dataloader"),
 ])  # fmt: skip
 def test_what_is_wrong_with_the_folder_is_named(shades, config, spoil, said):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from repository import ROOT
 from segmentation_runs import write_config
+from tools_in_process import program
 
 pytest.importorskip("mmseg")
 
@@ -19,7 +20,6 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 
-from ffc_dense.cli.__main__ import main
 from ffc_dense.errors import UserError
 from ffc_dense.openmmlab.inputs.config_checks import check_folders
 from ffc_dense.openmmlab.inputs.read_config import parse_options, read_config
@@ -59,15 +59,6 @@ def lakes(original, tmp_path, monkeypatch):
 def quick(monkeypatch):
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-
-
-def program(*arguments):
-    """The exit code of ``ffc-dense ARGUMENTS``."""
-    try:
-        main([str(each) for each in arguments])
-    except SystemExit as stopped:
-        return stopped.code or 0
-    return 0
 
 
 @pytest.mark.usefixtures("quick")

@@ -12,7 +12,7 @@ pytest.importorskip("sklearn")
 from ffc_dense.data.hmdb51_files import DONE, FRAME, flow_files, read_split
 from ffc_dense.minidata.hmdb51 import ACTIONS, make_mini_hmdb51, make_video
 from ffc_dense.video import HMDB51, ClipCenterCrop, ClipFlip, LoadClips, MultiScaleCornerCrop, PackClips
-from ffc_dense.video.inputs.clips import clip_frames, clip_starts, decode
+from ffc_dense.video.inputs.clips import clip_frames, clip_starts, count_frames, decode, read_frames
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +158,15 @@ def test_packed_clips_have_channels_before_frames_and_clips_first_in_tests():
         wanted = torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
         assert torch.equal(packed["inputs"], wanted if every else wanted[0])
         assert packed["data_samples"].gt_label.tolist() == [3] and packed["data_samples"].video == "a.avi"
+
+
+def test_frames_of_an_interrupted_extraction_are_not_taken(root, tmp_path):
+    """RGB clips come from the video then; flow is refused."""
+    video = read_split(root, 1)[1][1].path(root)
+    cv2.imwrite(str(tmp_path / FRAME.format(1)), np.zeros((30, 40, 3), np.uint8))
+    cv2.imwrite(str(flow_files(tmp_path, 1)[0]), np.zeros((30, 40), np.uint8))
+    whole = decode(video)
+    assert count_frames(video, tmp_path, "RGB") == len(whole) > 1
+    assert np.array_equal(read_frames(video, tmp_path, "RGB", np.arange(3)), whole[:3])
+    with pytest.raises(FileNotFoundError, match=r"its flow is not complete: there is no file done.*extract-flow"):
+        count_frames(video, tmp_path, "flow")
