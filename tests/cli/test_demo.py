@@ -16,17 +16,17 @@ pytest.importorskip("mmseg")
 
 from repository import ROOT
 
-from ffc_dense.cli import demo
+from ffc_dense.cli import demo_jobs
 
 
 def python_job(folder, code, **options):
-    return demo.demo_job("job", folder / "run", [sys.executable, "-c", code], **options)
+    return demo_jobs.demo_job("job", folder / "run", [sys.executable, "-c", code], **options)
 
 
 def test_a_finished_job_is_not_run_again(tmp_path, capsys):
     code = f"open({str(tmp_path / 'count')!r}, 'a').write('x')"
     for _ in range(2):
-        demo.run("title", [python_job(tmp_path, code)])
+        demo_jobs.run("title", [python_job(tmp_path, code)])
     assert (tmp_path / "count").read_text() == "x"
     assert "job: done already" in capsys.readouterr().out
 
@@ -42,14 +42,14 @@ def test_a_job_is_another_one_when_its_command_the_data_or_the_code_changes(tmp_
     marker.write_text("of many images")
     assert len({key, few, python_job(tmp_path, "1").key}) == 3
     marker.unlink()
-    monkeypatch.setattr(demo, "code_digest", lambda: "of other code")
+    monkeypatch.setattr(demo_jobs, "code_digest", lambda: "of other code")
     assert python_job(tmp_path, "1").key != key
 
 
 def test_a_failing_job_stops_the_demo_with_its_last_words(tmp_path):
     job = python_job(tmp_path, "raise RuntimeError('no such file: weights.pth')")
     with pytest.raises(SystemExit, match=r"(?s)no such file: weights\.pth.*exit code 1, see .*run\.log"):
-        demo.run("title", [job])
+        demo_jobs.run("title", [job])
     assert not job.is_done()
 
 
